@@ -1,0 +1,1 @@
+"""The programs: the only layer that knows click, builds objects and exits."""

@@ -1,0 +1,1 @@
+"""Message headers (RFC 5322) as mess822 treats them: pure functions on bytes."""

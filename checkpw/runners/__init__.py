@@ -1,0 +1,1 @@
+"""Runners perform the operations that generators yield; they hold no policy."""
