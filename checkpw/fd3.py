@@ -1,0 +1,31 @@
+"""Reading descriptor 3, the checker's side of the interface."""
+
+import posix
+
+from checkpw.credentials import MAX_RECORD, Credentials
+from checkpw.errors import TemporaryFailure
+
+DESCRIPTOR = 3
+
+
+def read_credentials() -> Credentials:
+    """Read descriptor 3 to its end, close it, and return what it said.
+
+    Short reads are put together and interrupted ones repeated (PEP 475). The 513th byte ends the reading at once,
+    as in checkpassword 0.90: a caller that writes for ever is answered.
+
+    Raises:
+        TemporaryFailure: the descriptor is closed or cannot be read.
+        Rejected, Misuse: as `Credentials.parse`.
+    """
+    record = b""
+    try:
+        while len(record) <= MAX_RECORD:
+            piece = posix.read(DESCRIPTOR, MAX_RECORD + 1 - len(record))
+            if not piece:
+                break
+            record += piece
+        posix.close(DESCRIPTOR)
+    except OSError as error:
+        raise TemporaryFailure(f"unable to read descriptor 3: {error.strerror}") from None
+    return Credentials.parse(record)
