@@ -278,7 +278,7 @@ def _verify_digest(stored: bytes, password: bytes) -> bool:
 
 
 def _verify_pbkdf2(stored: bytes, text: bytes, password: bytes) -> bool:
-    """Verify Dovecot's `$1$salt$rounds$hex`: PBKDF2 with HMAC-SHA1 and the salt's characters as they stand."""
+    """Verify Dovecot's `$1$salt$rounds$hex`: PBKDF2 with HMAC-SHA1 and the salt as it is written."""
     from binascii import unhexlify
     from hashlib import pbkdf2_hmac
 
