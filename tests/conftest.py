@@ -1,0 +1,28 @@
+"""What every kind of test shares: the command line of the test run, and its summary."""
+
+import re
+
+_PEER = re.compile(r"(?:peer not installed|not run): [^'\"\n]+")
+
+
+def pytest_addoption(parser):
+    """Let the machine that is meant to have every peer program insist on them."""
+    parser.addoption(
+        "--require-peers",
+        action="store_true",
+        help="fail, instead of skip, when a program that tests/interop needs is not installed",
+    )
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Name each program that was asked for and not there: a short run must not look like a whole one."""
+    missing = {
+        reason
+        for outcome in ("skipped", "error", "failed")
+        for report in terminalreporter.getreports(outcome)
+        for reason in _PEER.findall(report.longreprtext)
+    }
+    if missing:
+        terminalreporter.section("peers")
+        for reason in sorted(missing):
+            terminalreporter.line(reason)
