@@ -205,7 +205,7 @@ def _known_positions(lines: list[bytes], login: bytes) -> list[int]:
 
 
 def _change_hash(path: bytes, login: bytes, change: Callable[[bytes], bytes]) -> None:
-    """Let `change` make a new hash out of the old one in the first line of the login, the one that is read."""
+    """Let `change` make the new hash from the old one in the first line of the login, which is read."""
 
     def replace(lines: list[bytes]) -> list[bytes]:
         at = _known_positions(lines, login)[0]
