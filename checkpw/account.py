@@ -9,10 +9,10 @@ class Account:
         uid, gid: numbers, or None for a virtual user, who has no identity on this machine.
         home: becomes `$HOME` and the working directory.
         shell: becomes `$SHELL`.
-        trusted: whether root may take uid and gid from where they were read.
+        doubt: why root may not become uid and gid, because of where they were read; empty if it may.
     """
 
-    __slots__ = ("gid", "home", "login", "shell", "trusted", "uid")
+    __slots__ = ("doubt", "gid", "home", "login", "shell", "uid")
 
     def __init__(
         self,
@@ -21,8 +21,7 @@ class Account:
         gid: int | None = None,
         home: bytes = b"",
         shell: bytes = b"",
-        *,
-        trusted: bool = False,
+        doubt: str = "",
     ) -> None:
         self.login = login
         self.uid = uid
@@ -30,4 +29,4 @@ class Account:
         # passwd(5): an empty shell is /bin/sh; an empty home is the root directory, as login(1) has it.
         self.home = home or b"/"
         self.shell = shell or b"/bin/sh"
-        self.trusted = trusted
+        self.doubt = doubt

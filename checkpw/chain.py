@@ -8,6 +8,7 @@ without a trace, a SIGPIPE that was ignored already, comes back as the default a
 import _signal
 import errno
 import posix
+import resource
 
 from checkpw import privileges
 from checkpw.errors import TemporaryFailure
@@ -106,6 +107,18 @@ def _read_whole(path: bytes) -> bytes:
         return whole
     finally:
         posix.close(descriptor)
+
+
+def forbid_core_dumps() -> tuple[int, int]:
+    """Set the soft limit for core files to 0, because a password is in memory; return the limits that were."""
+    limits = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, limits[1]))
+    return limits
+
+
+def give_back_core_dumps(limits: tuple[int, int]) -> None:
+    """Restore what `forbid_core_dumps` returned."""
+    resource.setrlimit(resource.RLIMIT_CORE, limits)
 
 
 def give_back_signals() -> None:

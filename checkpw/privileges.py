@@ -4,6 +4,40 @@ import posix
 
 from checkpw.errors import TemporaryFailure
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from checkpw.account import Account
+
+
+def identity_for(account: "Account", service_user: bytes) -> tuple[int, int] | None:
+    """Return the uid and gid that the rest of the chain gets; None leaves the process as it is.
+
+    Args:
+        account: who logged in.
+        service_user: name of the user who runs what virtual users start, when we are root; empty for none.
+
+    Raises:
+        TemporaryFailure: the chain would go on as root for a virtual user, or with a uid from a file that is in doubt.
+    """
+    is_root = posix.geteuid() == 0
+    if account.uid is not None and account.gid is not None:
+        if is_root and account.doubt:
+            raise TemporaryFailure(f"account {account.login!a}: {account.doubt}")
+        return account.uid, account.gid
+    if not is_root:
+        return None
+    if not service_user:
+        raise TemporaryFailure(f"account {account.login!a} has no uid, and root is not handed on: set CHECKPW_USER")
+    import pwd
+
+    try:
+        user = pwd.getpwnam(service_user.decode("utf-8", "surrogateescape"))
+    except KeyError:
+        raise TemporaryFailure(f"CHECKPW_USER={service_user!a}: no such user") from None
+    if user.pw_uid == 0 or user.pw_gid == 0:
+        raise TemporaryFailure(f"CHECKPW_USER={service_user!a} is root")
+    return user.pw_uid, user.pw_gid
+
 
 def become(uid: int, gid: int) -> None:
     """Be `uid` and `gid`, with `gid` as the only group, for good.

@@ -28,10 +28,12 @@ def run(name: str, main: "Callable[[list[bytes], dict[bytes, bytes]], int | chai
         for number in (_signal.SIGTERM, _signal.SIGHUP):
             if _signal.getsignal(number) == _signal.SIG_DFL:
                 _signal.signal(number, _interrupted)
+        core_limits = chain.forbid_core_dumps()
         encoding = sys.getfilesystemencoding()
         argv = [word.encode(encoding, "surrogateescape") for word in sys.argv]
         outcome = main(argv, chain.given_environment())
         if isinstance(outcome, chain.NextProgram):
+            chain.give_back_core_dumps(core_limits)
             chain.hand_over(outcome)
         status = outcome
     except CheckpwError as error:

@@ -1,0 +1,53 @@
+"""checkpassword(8): read a login and a password on descriptor 3, and become that user or say no."""
+
+from checkpw import fd3, privileges
+from checkpw.accounts.base import authenticate
+from checkpw.chain import NextProgram, is_sentinel
+from checkpw.errors import Misuse, TemporaryFailure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from checkpw.accounts.base import Store
+
+
+def main(argv: list[bytes], environ: dict[bytes, bytes]) -> "int | NextProgram":
+    """Answer with an exit status, or with the program that the login is to run.
+
+    Raises:
+        Misuse: nothing to run, or a malformed record.
+        Rejected: no.
+        TemporaryFailure: nobody can tell.
+    """
+    rest = argv[1:]
+    if not rest:
+        raise Misuse("usage: checkpassword prog [arguments], with login and password on descriptor 3")
+    credentials = fd3.read_credentials()
+    store = open_store(environ)
+    account = authenticate(store, credentials)
+    if is_sentinel(rest):
+        return 0
+    identity = privileges.identity_for(account, environ.get(b"CHECKPW_USER", b""))
+    given = {b"USER": account.login, b"HOME": account.home, b"SHELL": account.shell}
+    return NextProgram(rest, environ | given, identity, account.home)
+
+
+def open_store(environ: dict[bytes, bytes]) -> "Store":
+    """Open the store that `$CHECKPW_ACCOUNTS` names; without it, the accounts of the machine.
+
+    Raises:
+        TemporaryFailure: no such kind of store, or it cannot be read.
+    """
+    url = environ.get(b"CHECKPW_ACCOUNTS", b"system:")
+    kind, _, place = url.partition(b":")
+    if kind == b"file" and place.startswith(b"/"):
+        from checkpw.accounts.passwd_file import PasswdFile
+
+        lowest_uid = environ.get(b"CHECKPW_MIN_UID", b"1")
+        if not lowest_uid.isdigit():
+            raise TemporaryFailure(f"CHECKPW_MIN_UID={lowest_uid!a} is not a number")
+        return PasswdFile(place, environ.get(b"TCPREMOTEIP", b""), int(lowest_uid))
+    if kind == b"system" and not place:
+        from checkpw.accounts.system import System
+
+        return System()
+    raise TemporaryFailure(f"CHECKPW_ACCOUNTS={url!a} names no store: want system: or file:/path")

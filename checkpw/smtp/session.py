@@ -1,0 +1,455 @@
+"""One SMTP submission session without I/O: bytes in, events and replies out.
+
+Drive it by `receive_data`, `receive_eof`, `next_event` and `data_to_send`. After an event that waits for a decision it
+parses nothing until `accept` or `reject`: pipelined commands are never executed under an assumption. Whatever bytes
+come in, `next_event` raises nothing.
+
+Commands are ofmipd's (facts of mess822's ofmipd(8)), replies RFC 5321's with the codes of RFC 3463.
+"""
+
+from checkpw import sasl
+from checkpw.smtp import grammar, replies, states
+from checkpw.smtp.data import CRLF, ChunkReader, DotReader
+from checkpw.smtp.events import (
+    NEED_DATA,
+    PAUSED,
+    AuthAttempted,
+    Closed,
+    Envelope,
+    MessageAborted,
+    MessageOffered,
+    RecipientOffered,
+    SenderOffered,
+    Signal,
+)
+from checkpw.smtp.exchange import AuthExchange
+from checkpw.smtp.incoming import CHUNK_CAP, Chunk, Incoming
+from checkpw.smtp.limits import MAX_AUTH_LINE, MAX_COMMAND_LINE, Limits
+from checkpw.smtp.lines import Input, TooLong
+from checkpw.smtp.replies import CommandRefused, Reply
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from checkpw.smtp.events import MessageBlock, MessageEnded
+
+    Event = (
+        AuthAttempted
+        | SenderOffered
+        | RecipientOffered
+        | MessageOffered
+        | MessageBlock
+        | MessageEnded
+        | MessageAborted
+        | Closed
+    )
+    Decide = Callable[[Reply | None, bytes | None], None]
+
+# What the next bytes are.
+COMMAND, AUTH, DATA, CHUNK, CLOSED = "command", "auth", "data", "chunk", "closed"
+
+SIMPLE = {b"NOOP": replies.OK, b"VRFY": replies.VERIFY, b"HELP": replies.HELP}
+"""Verbs that are answered and forgotten."""
+
+
+class Session:
+    """The server's side of one connection.
+
+    Attributes:
+        state: one of `states.STATES`.
+        login: who authenticated, None if nobody did.
+        is_extended: the client did not say HELO, so that it gets ESMTP in the trace field (RFC 3848).
+    """
+
+    def __init__(
+        self,
+        hostname: bytes,
+        limits: Limits,
+        *,
+        is_authorised: bool = False,
+        auth_refusal: Reply | None = replies.AUTH_UNAVAILABLE,
+        offers_smtputf8: bool = False,
+        may_speak_lf: bool = False,
+    ) -> None:
+        """Begin with the greeting.
+
+        Args:
+            hostname: said in greeting, HELO, EHLO and QUIT.
+            limits: of this session.
+            is_authorised: the client may send without AUTH (RELAYCLIENT).
+            auth_refusal: the reply to AUTH where it cannot be used; None offers it.
+            offers_smtputf8: announce SMTPUTF8, because the queue can carry it.
+            may_speak_lf: a client whose first line ends in a bare LF ends its messages with LF.LF.
+        """
+        self.state = states.READY if is_authorised else states.STRANGER
+        self.login: bytes | None = None
+        self.is_extended = True
+        self._hostname = hostname
+        self._limits = limits
+        self._auth_refusal = auth_refusal
+        self._offers_smtputf8 = offers_smtputf8
+        self._may_speak_lf = may_speak_lf
+        self._mode = COMMAND
+        self._input = Input()
+        self._is_eof = False
+        self._output: list[bytes] = []
+        self._events: list[Event] = []
+        self._decide: Decide | None = None
+        self._errors = 0
+        self._auth_failures = 0
+        self._close_reason = ""
+        self._exchange: AuthExchange | None = None
+        self._envelope = Envelope(b"")
+        self._message: Incoming | None = None
+        self._chunk = Chunk(0, is_last=False, refusal=None)
+        self._say(Reply(220, b"", hostname + b" ESMTP"))
+
+    # What a runner calls.
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes that came from the client."""
+        self._input.append(data)
+
+    def receive_eof(self) -> None:
+        """Take note that nothing more will come."""
+        self._is_eof = True
+
+    def data_to_send(self) -> bytes:
+        """Return and forget the replies that were given since the last call."""
+        data = b"".join(self._output)
+        self._output.clear()
+        return data
+
+    def next_event(self) -> "Event | Signal":
+        """Go on until there is something to tell.
+
+        Returns:
+            An event; NEED_DATA when the input is used up; PAUSED while a decision is owed. `Closed` comes last, again
+            and again.
+        """
+        while True:
+            if self._events:
+                return self._events.pop(0)
+            if self._decide is not None:
+                return PAUSED
+            if self._mode == CLOSED:
+                return Closed(self._close_reason)
+            if not self._advance():
+                if not self._is_eof:
+                    return NEED_DATA
+                self._end(None, "eof")
+
+    def accept(self, value: bytes | None = None) -> None:
+        """Say yes to the event that waits: `value` is an address to take instead, or the text of a 250."""
+        self._decision()(None, value)
+
+    def reject(self, reply: Reply) -> None:
+        """Say no to the event that waits, with this reply."""
+        self._decision()(reply, None)
+
+    def close(self, reply: Reply, reason: str) -> None:
+        """End the session from outside: on a timeout, or when the server goes down."""
+        self._decide = None
+        self._end(reply, reason)
+
+    # Input.
+
+    def _advance(self) -> bool:
+        """Use some input; return False if there is not enough of it."""
+        if self._mode == DATA:
+            return self._read_data()
+        if self._mode == CHUNK:
+            return self._read_chunk()
+        is_auth, self._mode = self._mode == AUTH, COMMAND
+        try:
+            line = self._input.next_line(MAX_AUTH_LINE if is_auth else MAX_COMMAND_LINE)
+            if line is None:
+                self._mode = AUTH if is_auth else COMMAND
+                return False
+            if is_auth:
+                self._auth_response(line)
+            else:
+                self._command(line)
+        except TooLong:
+            self._refuse(replies.AUTH_LINE_TOO_LONG if is_auth else replies.LINE_TOO_LONG)
+        except CommandRefused as refused:
+            self._refuse(refused.reply)
+        return True
+
+    # Output and decisions.
+
+    def _say(self, reply: Reply) -> None:
+        self._output.append(reply.render())
+
+    def _refuse(self, reply: Reply) -> None:
+        """Give a negative reply and count it."""
+        self._say(reply)
+        self._errors += 1
+        if self._errors >= self._limits.errors:
+            self._end(replies.TOO_MANY_ERRORS, "errors")
+
+    def _end(self, reply: Reply | None, reason: str) -> None:
+        if self._mode == CLOSED:
+            return
+        self._abort_message(reason)
+        if reply is not None:
+            self._say(reply)
+        self._mode, self._close_reason = CLOSED, reason
+        self._input.take_all()
+
+    def _ask(self, event: "Event", decide: "Decide") -> None:
+        self._events.append(event)
+        self._decide = decide
+
+    def _decision(self) -> "Decide":
+        decide, self._decide = self._decide, None
+        if decide is None:
+            raise RuntimeError("no decision is owed")
+        return decide
+
+    # Commands.
+
+    def _command(self, line: bytes) -> None:
+        verb, argument = grammar.split_command(line)
+        if verb == b"BDAT":  # what follows the line has to be read, whatever the answer
+            self._bdat(argument)
+            return
+        if b"\0" in line:
+            raise CommandRefused(replies.NUL_IN_COMMAND)
+        if verb == b"AUTH":
+            self._auth(argument)
+            return
+        refusal = states.objection(verb, self.state)
+        if refusal is not None:
+            raise CommandRefused(refusal)
+        if verb in SIMPLE:
+            self._say(SIMPLE[verb])
+        elif verb == b"MAIL":
+            self._mail(argument)
+        elif verb == b"RCPT":
+            self._rcpt(argument)
+        elif verb == b"DATA":
+            self._ask(MessageOffered(self._envelope), self._decide_data)
+        elif verb == b"QUIT":
+            self._end(Reply(221, b"2.0.0", self._hostname), "quit")
+        else:
+            self._reset(verb)
+
+    def _reset(self, verb: bytes) -> None:
+        """RSET, HELO and EHLO end a transaction."""
+        self._abort_message("reset")
+        self._leave_transaction()
+        if verb == b"RSET":
+            self._say(replies.FLUSHED)
+            return
+        self.is_extended = verb == b"EHLO"
+        if verb == b"HELO":
+            self._say(Reply(250, b"", self._hostname))
+            return
+        lines = [self._hostname, b"PIPELINING", b"8BITMIME", b"CHUNKING", b"ENHANCEDSTATUSCODES"]
+        lines.append(b"SIZE %d" % self._limits.message_bytes)  # 0 is "no fixed limit" (RFC 1870 section 4)
+        if self._offers_smtputf8:
+            lines.append(b"SMTPUTF8")
+        if self._auth_refusal is None and self.login is None:
+            lines.append(b"AUTH " + b" ".join(sasl.MECHANISMS))
+        self._output += [b"250-" + line + b"\r\n" for line in lines[:-1]]
+        self._output.append(b"250 " + lines[-1] + b"\r\n")
+
+    def _leave_transaction(self) -> None:
+        if self.state != states.STRANGER:
+            self.state = states.READY
+
+    def _mail(self, argument: bytes) -> None:
+        address, words = grammar.parse_path(argument)
+        is_utf8 = grammar.parse_mail_parameters(
+            words, offers_smtputf8=self._offers_smtputf8, message_bytes=self._limits.message_bytes
+        )
+        grammar.check_characters(address, is_utf8=is_utf8)
+        offered = Envelope(address, is_utf8=is_utf8)
+
+        def decide(refusal: Reply | None, instead: bytes | None) -> None:
+            if refusal is not None:
+                self._refuse(refusal)
+                return
+            if instead is not None:
+                offered.sender = instead
+            self._envelope = offered
+            self.state = states.MAIL
+            self._say(replies.SENDER_OK)
+
+        self._ask(SenderOffered(address), decide)
+
+    def _rcpt(self, argument: bytes) -> None:
+        if len(self._envelope.recipients) >= self._limits.recipients:
+            raise CommandRefused(replies.TOO_MANY_RECIPIENTS)
+        address, words = grammar.parse_path(argument)
+        if not address:
+            raise CommandRefused(replies.NO_RECIPIENT)
+        if words:
+            raise CommandRefused(replies.UNKNOWN_PARAMETER)
+        grammar.check_characters(address, is_utf8=self._envelope.is_utf8)
+
+        def decide(refusal: Reply | None, instead: bytes | None) -> None:
+            if refusal is not None:
+                self._refuse(refusal)
+                return
+            self._envelope.recipients.append(address if instead is None else instead)
+            self.state = states.RCPT
+            self._say(replies.RECIPIENT_OK)
+
+        self._ask(RecipientOffered(address), decide)
+
+    # AUTH (RFC 4954).
+
+    def _auth(self, argument: bytes) -> None:
+        """Begin an exchange; the order of objections is ofmipd's."""
+        if self._auth_refusal is not None:
+            raise CommandRefused(self._auth_refusal)
+        if self.login is not None:
+            raise CommandRefused(replies.AUTH_AGAIN)
+        refusal = states.objection(b"AUTH", self.state)
+        if refusal is not None:
+            raise CommandRefused(refusal)
+        name, _, initial = argument.partition(b" ")
+        self._exchange = AuthExchange(name)
+        self._continue_exchange(self._exchange.begin(initial.strip(b" ")))
+
+    def _auth_response(self, line: bytes) -> None:
+        assert self._exchange is not None
+        self._continue_exchange(self._exchange.respond(line))
+
+    def _continue_exchange(self, outcome: bytes | AuthAttempted) -> None:
+        if isinstance(outcome, bytes):
+            self._output.append(outcome)
+            self._mode = AUTH
+            return
+        self._exchange = None
+
+        def decide(refusal: Reply | None, _value: bytes | None) -> None:
+            if refusal is None:
+                self.login = outcome.login
+                self.state = states.READY
+                self._say(replies.AUTHENTICATED)
+                return
+            self._say(refusal)
+            if refusal.code == replies.AUTH_TEMPORARY.code:
+                return  # our trouble is not held against the client
+            self._auth_failures += 1
+            if self._auth_failures >= self._limits.auth_failures:
+                self._end(replies.TOO_MANY_FAILURES, "auth")
+
+        self._ask(outcome, decide)
+
+    # Messages.
+
+    def _pass_on(self, event: "Event | None") -> None:
+        if event is not None:
+            self._events.append(event)
+
+    def _abort_message(self, reason: str) -> None:
+        if self._message is not None:
+            self._pass_on(self._message.abort(reason))
+            self._message = None
+
+    def _end_message(self, message: Incoming) -> None:
+        """Give a message that was received whole its reply, as soon as somebody decided about it."""
+        self._message = None
+        self._leave_transaction()
+        if message.refusal is not None:
+            self._refuse(message.refusal)
+            return
+
+        def decide(refusal: Reply | None, text: bytes | None) -> None:
+            if refusal is None:
+                self._say(replies.OK if text is None else Reply(250, b"2.0.0", text))
+            else:
+                self._refuse(refusal)
+
+        self._ask(message.end(), decide)
+
+    def _decide_data(self, refusal: Reply | None, _value: bytes | None) -> None:
+        if refusal is not None:
+            self._leave_transaction()
+            self._refuse(refusal)
+            return
+        speaks_lf = self._may_speak_lf and self._input.first_line_end == b"\n"
+        self._message = Incoming(self._limits.message_bytes, DotReader(b"\n" if speaks_lf else CRLF))
+        self._mode = DATA
+        self._say(replies.GO_AHEAD)
+
+    def _read_data(self) -> bool:
+        message = self._message
+        assert message is not None and isinstance(message.reader, DotReader)
+        data = self._input.take_all()
+        if not data:
+            return False
+        text, rest = message.reader.feed(data)
+        self._pass_on(message.take(text))
+        if rest is not None:
+            self._input.append(rest)
+            self._mode = COMMAND
+            self._end_message(message)
+        return True
+
+    def _bdat(self, argument: bytes) -> None:
+        """Begin a chunk (RFC 3030). Its octets are read whatever the answer is: they are no commands."""
+        try:
+            size, is_last = grammar.parse_chunk(argument)
+        except CommandRefused as refused:
+            self._say(refused.reply)
+            self._end(replies.DESYNCHRONISED, "desync")
+            return
+        limit = self._limits.message_bytes
+        refusal = states.objection(b"BDAT", self.state)
+        if refusal is None and limit and size > limit:
+            refusal = replies.TOO_BIG
+            self._abort_message("size")
+            self._leave_transaction()
+        self._chunk = Chunk(size, is_last=is_last, refusal=refusal)
+        if refusal is not None and size > CHUNK_CAP:
+            self._say(refusal)
+            self._end(replies.DESYNCHRONISED, "desync")
+        elif refusal is None and self.state == states.RCPT:
+            self._ask(MessageOffered(self._envelope), self._decide_chunks)
+        else:
+            self._mode = CHUNK
+
+    def _decide_chunks(self, refusal: Reply | None, _value: bytes | None) -> None:
+        self._mode = CHUNK
+        if refusal is None:
+            self.state = states.CHUNKS
+            self._message = Incoming(self._limits.message_bytes, ChunkReader())
+        else:
+            self._leave_transaction()
+            self._chunk.refusal = refusal
+
+    def _read_chunk(self) -> bool:
+        chunk, message = self._chunk, self._message
+        octets = self._input.take(chunk.left)
+        if not octets and chunk.left:
+            return False
+        chunk.left -= len(octets)
+        if chunk.refusal is None:
+            assert message is not None and isinstance(message.reader, ChunkReader)
+            self._pass_on(message.take(message.reader.feed(octets)))
+            chunk.refusal = message.refusal
+            if chunk.refusal is None and chunk.is_last and not chunk.left:
+                self._pass_on(message.take(message.reader.finish()))
+                chunk.refusal = message.refusal
+        if not chunk.left:
+            self._mode = COMMAND
+            self._end_chunk(chunk)
+        return True
+
+    def _end_chunk(self, chunk: Chunk) -> None:
+        if chunk.refusal is not None:
+            if self._message is not None and self._message.refusal is not None:
+                self._message = None
+                self._leave_transaction()
+            self._refuse(chunk.refusal)
+        elif chunk.is_last:
+            assert self._message is not None
+            self._end_message(self._message)
+        else:
+            self._say(Reply(250, b"2.0.0", b"%d octets received" % chunk.size))
