@@ -41,6 +41,18 @@ def peer(request):
 
 
 @pytest.fixture(scope="session")
+def perl_module(request, peer):
+    """Give a function that insists on a Perl module, without which some peers can only do half."""
+
+    def find(name, package):
+        probe = [peer("perl"), f"-M{name}", "-e", "1"]
+        if subprocess.run(probe, check=False, capture_output=True, timeout=_PATIENCE).returncode != 0:
+            _refuse(request.config, f"peer not installed: {name} for Perl (Debian package {package})")
+
+    return find
+
+
+@pytest.fixture(scope="session")
 def source_peer():
     """Give a function that finds a peer which nobody packages, in the path that a variable names."""
 
@@ -165,7 +177,7 @@ class Server:
             pytest.fail(f"no line with {words} in:\n{self.log()}")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run():
     """Give a function that runs a client program to its end and keeps all that it said."""
 
