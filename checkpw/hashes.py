@@ -267,7 +267,7 @@ def _verify_digest(stored: bytes, password: bytes) -> bool:
         # As Dovecot does: a digest without salt that is twice as long as its bytes is hexadecimal.
         encoding = "HEX" if not salted and len(text) == 2 * size else "B64"
     raw = _decode(stored, text, encoding)
-    if len(raw) < size or (len(raw) > size and not salted):
+    if len(raw) < size or (len(raw) > size) != salted:
         raise _damaged(stored)
     try:
         # Broken digests are what people have in their files; refusing them is for who makes new ones.
@@ -361,7 +361,8 @@ def _verify_passlib(stored: bytes, text: bytes, password: bytes, handler: str) -
         raise TemporaryFailure(f"{scheme_of(stored)} hashes need the package libpass") from None
     try:
         return bool(getattr(handlers, handler).verify(password, text))
-    except (ValueError, TypeError, RuntimeError):  # malformed; a cost of the wrong kind; no implementation
+    except (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError):
+        # Malformed, cut off (phpass: IndexError), an absurd cost, or no implementation of the method.
         raise _damaged(stored) from None
 
 
