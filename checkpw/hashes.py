@@ -361,8 +361,9 @@ def _verify_passlib(stored: bytes, text: bytes, password: bytes, handler: str) -
         raise TemporaryFailure(f"{scheme_of(stored)} hashes need the package libpass") from None
     try:
         return bool(getattr(handlers, handler).verify(password, text))
-    except (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError):
-        # Malformed, cut off (phpass: IndexError), an absurd cost, or no implementation of the method.
+    except (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, Warning):
+        # Malformed, cut off (phpass: IndexError), an absurd cost, no implementation of the method; and warnings
+        # of strange costs, where Python was told to raise them.
         raise _damaged(stored) from None
 
 
