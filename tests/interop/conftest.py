@@ -14,6 +14,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import types
 
 import pytest
 
@@ -28,26 +29,38 @@ _LISTENING = "0A"  # the state of a socket in /proc/net/tcp
 
 
 @pytest.fixture(scope="session")
-def peer(request):
-    """Give a function that finds a peer program, and that skips (or fails) the test that cannot have it."""
+def refuse(request):
+    """Give the function that ends a test which cannot be run here: skipped, or failed with --require-peers."""
+
+    def end(reason):
+        if request.config.getoption("--require-peers"):
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+
+    return end
+
+
+@pytest.fixture(scope="session")
+def peer(refuse):
+    """Give a function that finds a peer program, or ends the test that cannot have it."""
 
     def find(name, package=None):
         found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), _PATH, _HIDDEN]))
         if found is None:
-            _refuse(request.config, f"peer not installed: {name} (Debian package {package or name})")
+            refuse(f"peer not installed: {name} (Debian package {package or name})")
         return found
 
     return find
 
 
 @pytest.fixture(scope="session")
-def perl_module(request, peer):
+def perl_module(refuse, peer):
     """Give a function that insists on a Perl module, without which some peers can only do half."""
 
     def find(name, package):
         probe = [peer("perl"), f"-M{name}", "-e", "1"]
         if subprocess.run(probe, check=False, capture_output=True, timeout=_PATIENCE).returncode != 0:
-            _refuse(request.config, f"peer not installed: {name} for Perl (Debian package {package})")
+            refuse(f"peer not installed: {name} for Perl (Debian package {package})")
 
     return find
 
@@ -67,16 +80,10 @@ def source_peer():
 
 
 @pytest.fixture(scope="session")
-def root(request):
-    """Skip (or fail, with --require-peers) what only the superuser can do."""
+def root(refuse):
+    """End the test that only the superuser can run."""
     if os.geteuid() != 0:
-        _refuse(request.config, "not run: needs root")
-
-
-def _refuse(config, reason):
-    if config.getoption("--require-peers"):
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
+        refuse("not run: needs root")
 
 
 # --- processes
@@ -177,6 +184,24 @@ class Server:
             pytest.fail(f"no line with {words} in:\n{self.log()}")
 
 
+@contextlib.contextmanager
+def make_directory():
+    """Make a directory which unprivileged peers can enter (pytest's own they cannot), for the block.
+
+    Its name is short as well: Dovecot puts sockets into it, whose paths have about 100 bytes.
+    """
+    with tempfile.TemporaryDirectory(prefix="checkpw-", dir="/tmp") as name:
+        directory = pathlib.Path(name)
+        directory.chmod(0o755)
+        yield directory
+
+
+@pytest.fixture(scope="session")
+def loopback():
+    """Give what it takes to run a server: `port()`, `directory()`, `server(argv, ports, directory, environment)`."""
+    return types.SimpleNamespace(port=reserve_port, directory=make_directory, server=Server)
+
+
 @pytest.fixture(scope="session")
 def run():
     """Give a function that runs a client program to its end and keeps all that it said."""
@@ -193,23 +218,6 @@ def run():
         )
 
     return run
-
-
-@pytest.fixture(scope="session")
-def workplace():
-    """Give a function that makes a directory which unprivileged peers can enter (pytest's own they cannot).
-
-    Its name is short as well: Dovecot puts sockets into it, whose paths have about 100 bytes.
-    """
-
-    @contextlib.contextmanager
-    def make():
-        with tempfile.TemporaryDirectory(prefix="checkpw-", dir="/tmp") as name:
-            directory = pathlib.Path(name)
-            directory.chmod(0o755)
-            yield directory
-
-    return make
 
 
 # --- our submission server
@@ -236,13 +244,13 @@ class Submission:
 
 
 @pytest.fixture(scope="session")
-def submission(programs, peer, workplace):
+def submission(programs, peer):
     """Give a context manager: tcpserver runs ofmipd; further settings are added, or taken away with None."""
 
     @contextlib.contextmanager
     def serve(checker=("checkpassword", "true"), flags=("-vRl0",), ofmipd=programs / "ofmipd", **environment):
         tcpserver = peer("tcpserver", "ucspi-tcp")
-        with workplace() as directory, reserve_port() as port:
+        with make_directory() as directory, reserve_port() as port:
             accounts = directory / "accounts"
             accounts.write_text("joe:{PLAIN}secret::::::\n", encoding="ascii")
             accounts.chmod(0o600)
@@ -260,18 +268,6 @@ def submission(programs, peer, workplace):
                 yield Submission(server, port, directory)
 
     return serve
-
-
-@pytest.fixture(scope="session")
-def server():
-    """Give the class that runs a listening program for the length of a block."""
-    return Server
-
-
-@pytest.fixture(scope="session")
-def port():
-    """Give the context manager that reserves a loopback port."""
-    return reserve_port
 
 
 @pytest.fixture(scope="session")

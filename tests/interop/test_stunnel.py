@@ -54,9 +54,9 @@ class Tunnel:
 
 
 @pytest.fixture(scope="module")
-def certificate(peer, run, workplace):
+def certificate(peer, run, loopback):
     """Make a self-signed certificate for this machine."""
-    with workplace() as directory:
+    with loopback.directory() as directory:
         argv = [peer("openssl"), "req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
         argv += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
         argv += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
@@ -66,19 +66,19 @@ def certificate(peer, run, workplace):
 
 
 @pytest.fixture(scope="module")
-def tunnelled(submission, server, port, peer, certificate):
+def tunnelled(submission, loopback, peer, certificate):
     """Give a context manager: what `submission` gives, with stunnel in front."""
 
     @contextlib.contextmanager
     def serve(**settings):
         stunnel = peer("stunnel4")
-        with submission(**settings) as backend, port() as starttls, port() as implicit:
+        with submission(**settings) as backend, loopback.port() as starttls, loopback.port() as implicit:
             ports = {"starttls": starttls, "implicit": implicit}
             configuration = backend.directory / "stunnel.conf"
             configuration.write_text(
                 CONFIGURATION.format(certificate=certificate, backend=backend.port, **ports), encoding="ascii"
             )
-            with server([stunnel, configuration], list(ports.values()), backend.directory, {}):
+            with loopback.server([stunnel, configuration], list(ports.values()), backend.directory, {}):
                 yield Tunnel(backend, certificate / "cert.pem", ports)
 
     return serve
