@@ -61,6 +61,10 @@ def start() -> "NoReturn":
         from checkpw import chain
 
         chain.fill_standard_descriptors()
+        # Python gave up a stream whose descriptor was closed; now there is /dev/null.
+        sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         given = chain.given_environment()
         status = main(sys.argv, {os.fsdecode(name): os.fsdecode(value) for name, value in given.items()})
         sys.stdout.flush()
