@@ -74,6 +74,20 @@ def fill_standard_descriptors() -> None:
             posix.open("/dev/null", posix.O_RDWR | posix.O_CLOEXEC)
 
 
+def keep_to_ourselves() -> None:
+    """Have no program of ours inherit what we inherited: everything above 2 is closed at its start."""
+    try:
+        descriptors = [int(name) for name in posix.listdir("/proc/self/fd")]
+    except OSError:
+        descriptors = list(range(3, 1024))  # no /proc: what a soft limit usually allows
+    for descriptor in descriptors:
+        if descriptor > 2:
+            try:
+                posix.set_inheritable(descriptor, False)
+            except OSError:
+                continue  # not open, or only for the listing
+
+
 def given_environment() -> dict[bytes, bytes]:
     """Return the environment as the caller gave it: LC_CTYPE is put back if Python's start-up set it."""
     environ = dict(posix.environ)

@@ -1,0 +1,94 @@
+"""Asking a checkpassword program, from the caller's side (cr.yp.to/checkpwd/interface.html).
+
+The program gets descriptor 3 and an environment; its 0 and 1 are /dev/null, and what it writes to 2 goes to our log,
+never to a client. An answer is an answer even if descriptor 3 was not read.
+"""
+
+from checkpw.operations import FROM_CHILD, NULL, TO_CHILD, Close, Kill, Spawn, TimedOut, Wait, Write
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from checkpw.credentials import Credentials
+    from checkpw.operations import Ended, Steps
+
+ACCEPTED, REJECTED, MISUSED, TEMPORARY = "accepted", "rejected", "misused", "temporary"
+
+MISUSE_STATUS = 2
+
+DIAGNOSTICS_BYTES = 4096
+"""How much of what a checker writes to its standard error is logged."""
+
+
+class Answer:
+    """What a checker said.
+
+    Attributes:
+        verdict: ACCEPTED, REJECTED, MISUSED or TEMPORARY.
+        reason: how it said so, for the log.
+        diagnostics: what it wrote to its standard error.
+    """
+
+    __slots__ = ("diagnostics", "reason", "verdict")
+
+    def __init__(self, verdict: str, reason: str, diagnostics: bytes = b"") -> None:
+        self.verdict = verdict
+        self.reason = reason
+        self.diagnostics = diagnostics
+
+
+class Checker:
+    """A checkpassword program and the rest of its chain.
+
+    Attributes:
+        argv: the program and its arguments, e.g. `checkpassword true`.
+    """
+
+    __slots__ = ("_environ", "_reject_statuses", "_timeout", "argv")
+
+    def __init__(
+        self, argv: list[bytes], environ: dict[bytes, bytes], reject_statuses: frozenset[int], timeout: float
+    ) -> None:
+        """Use a program.
+
+        Args:
+            argv: what to run.
+            environ: its environment.
+            reject_statuses: exit statuses that mean no. 1 does by the interface; vchkpw and cvm have others.
+            timeout: seconds that it has; past them its process group is killed.
+        """
+        self.argv = argv
+        self._environ = environ
+        self._reject_statuses = reject_statuses
+        self._timeout = timeout
+
+    def ask(self, credentials: "Credentials") -> "Steps[Answer]":
+        """Run the program and return its answer; whatever is no clear answer is TEMPORARY."""
+        record = credentials.encode()
+        try:
+            child = yield Spawn(self.argv, self._environ, ((NULL, (0, 1)), (FROM_CHILD, (2,)), (TO_CHILD, (3,))))
+        except OSError as error:
+            return Answer(TEMPORARY, f"unable to run it: {error.strerror}")
+        try:
+            try:
+                # At most 512 bytes: they fit into the pipe, so that this waits for nobody.
+                yield Write(child.ends[3], record, self._timeout)
+            except OSError:
+                pass  # it has closed descriptor 3 unread: its exit status still is its answer
+            yield Close(child.ends[3])
+            ended = yield Wait(child, self._timeout, child.ends[2], DIAGNOSTICS_BYTES)
+        except TimedOut:
+            yield Kill(child)
+            return Answer(TEMPORARY, f"no answer in {self._timeout:g} seconds")
+        return self._answer(ended)
+
+    def _answer(self, ended: "Ended") -> Answer:
+        status = ended.status
+        if status < 0:
+            return Answer(TEMPORARY, f"killed by signal {-status}", ended.output)
+        if status == 0:
+            verdict = ACCEPTED
+        elif status in self._reject_statuses:
+            verdict = REJECTED
+        else:
+            verdict = MISUSED if status == MISUSE_STATUS else TEMPORARY
+        return Answer(verdict, f"exit status {status}", ended.output)

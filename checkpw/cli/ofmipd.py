@@ -1,0 +1,75 @@
+"""ofmipd(8): authenticated mail submission on descriptors 0 and 1, under any UCSPI server."""
+
+import posix
+import time
+
+from checkpw import chain
+from checkpw.cli import settings
+from checkpw.errors import CheckpwError, TemporaryFailure
+from checkpw.logline import render
+from checkpw.peer import Peer
+from checkpw.runners.stdio import StdioRunner
+from checkpw.submission import Submission
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from checkpw.logline import Value
+
+REFUSAL = b"451 4.3.0 unable to read configuration\r\n"
+"""What a client gets in place of a greeting."""
+
+GOODBYE = b"421 4.3.0 service not available, closing\r\n"
+"""What it gets when we have to go in the middle of a session."""
+
+
+def main(argv: list[bytes], environ: dict[bytes, bytes]) -> int:
+    """Serve one client and return 0, also when it went away or was sent away.
+
+    Raises:
+        TemporaryFailure: it could not be served.
+    """
+    if not (posix.get_inheritable(0) and posix.get_inheritable(1)):
+        raise TemporaryFailure("descriptor 0 or 1 is closed: run under a UCSPI server")
+    chain.keep_to_ourselves()
+    try:
+        submission = compose(argv, environ)
+    except CheckpwError:
+        _say_last(REFUSAL)
+        raise
+    try:
+        StdioRunner().run(submission.serve())
+    except CheckpwError:  # a signal
+        _say_last(GOODBYE)
+        raise
+    return 0
+
+
+def compose(argv: list[bytes], environ: dict[bytes, bytes]) -> Submission:
+    """Build the session that arguments and environment describe; raises `TemporaryFailure` if they do not."""
+    hostname, checker_argv = settings.read_arguments(argv[1:])
+    environment = settings.Environment(environ)
+    return Submission(
+        settings.read_policy(environment, hostname),
+        Peer.from_environment(environ),
+        settings.open_door(environment, hostname, iter(range(1, 1 << 62))),
+        settings.read_checker(environment, checker_argv, environ),
+        environ,
+        log=_log,
+        now=time.time,
+        pid=posix.getpid(),
+    )
+
+
+def _log(fields: "dict[str, Value]") -> None:
+    try:
+        posix.write(2, render("ofmipd", fields))
+    except OSError:
+        return  # mail goes on without a log
+
+
+def _say_last(words: bytes) -> None:
+    try:
+        posix.set_blocking(1, False)
+        posix.write(1, words)
+    except OSError:
+        return  # nobody reads; the exit status tells the rest

@@ -1,0 +1,163 @@
+"""The settings of the front ends: from environment and control files to a `Policy`, a door and a checker.
+
+Everything that ofmipd(8) lists under ENVIRONMENT is read here and nowhere else.
+"""
+
+import posix
+
+from checkpw.checker import Checker
+from checkpw.errors import TemporaryFailure
+from checkpw.policy import Policy
+from checkpw.smtp.limits import Limits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from checkpw.queue.base import Door
+
+QMAIL_HOME = b"/var/qmail"
+DEFAULT_HOSTNAME = b"ofmipd.local"
+DEFAULT_TIMEOUT = 300.0
+LEAST_AUTH_TRIES = 3
+MAX_EXIT_STATUS = 255
+
+
+class Environment:
+    """Environment and control files, as numbers and words.
+
+    Attributes:
+        qmail_home: directory of qmail, also of the default queue program.
+    """
+
+    __slots__ = ("_controls", "_environ", "qmail_home")
+
+    def __init__(self, environ: dict[bytes, bytes]) -> None:
+        self._environ = environ
+        self.qmail_home = environ.get(b"OFMIPD_QMAIL") or QMAIL_HOME
+        self._controls = environ.get(b"CONTROLDIR") or self.qmail_home + b"/control"
+
+    def word(self, name: bytes, default: bytes = b"") -> bytes:
+        """Return a variable; one that is set to nothing counts as not set."""
+        return self._environ.get(name) or default
+
+    def is_set(self, name: bytes) -> bool:
+        """Tell whether a variable is set, whatever to."""
+        return name in self._environ
+
+    def number(self, name: bytes, default: int, least: int = 0, control: bytes = b"") -> int:
+        """Return a variable, else the first line of a control file, else the default; raises `TemporaryFailure`."""
+        text = self.word(name) or (self.control(control) if control else b"")
+        if not text:
+            return default
+        if not text.isdigit() or int(text) < least:
+            raise TemporaryFailure(f"{name.decode()}: {text!a} is not a number of at least {least}")
+        return int(text)
+
+    def seconds(self, name: bytes, default: float, control: bytes = b"") -> float:
+        """As `number`, for a time, which may have a fraction."""
+        text = self.word(name) or (self.control(control) if control else b"")
+        if not text:
+            return default
+        whole, _, fraction = text.partition(b".")
+        if not (whole + fraction).isdigit():
+            raise TemporaryFailure(f"{name.decode()}: {text!a} is not a number of seconds")
+        return float(text)
+
+    def control(self, name: bytes) -> bytes:
+        """Return the first line of a control file, without blanks at its end.
+
+        Raises:
+            TemporaryFailure: it is there and cannot be read; that it is not there is no trouble.
+        """
+        path = self._controls + b"/" + name
+        try:
+            descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+            try:
+                text = posix.read(descriptor, 4096)
+            finally:
+                posix.close(descriptor)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise TemporaryFailure(f"unable to read {path!a}: {error.strerror}") from None
+        return text.partition(b"\n")[0].rstrip(b" \t")
+
+
+def read_arguments(words: list[bytes]) -> tuple[bytes, list[bytes]]:
+    """Take `[name.cdb [hostname [checkpassword prog...]]]` apart into a hostname and the checker's chain.
+
+    Raises:
+        TemporaryFailure: the words cannot be what was meant. In the original a forgotten hostname makes `true` the
+            checker, and so an open relay.
+    """
+    words = [*words, b"", b""][: max(2, len(words))]
+    name_cdb, hostname, chain = words[0], words[1], words[2:]
+    if name_cdb:
+        raise TemporaryFailure("name.cdb is not supported by this version: give '' in its place")
+    if b"/" in hostname:
+        raise TemporaryFailure(f"{hostname!a} is no hostname: usage: ofmipd name.cdb hostname checkpassword prog ...")
+    if len(chain) == 1:
+        raise TemporaryFailure(f"no program after {chain[0]!a}: usage: ofmipd name.cdb hostname checkpassword prog ...")
+    if chain and chain[0].rpartition(b"/")[2] == b"true":
+        raise TemporaryFailure(f"{chain[0]!a} as checker would let everybody in")
+    return hostname or DEFAULT_HOSTNAME, chain
+
+
+def read_policy(environment: Environment, hostname: bytes) -> Policy:
+    """Return what the environment decides; raises `TemporaryFailure` for a value that makes no sense."""
+    limits = Limits(
+        message_bytes=environment.number(b"DATABYTES", 100 * 1024 * 1024, control=b"databytes"),
+        recipients=environment.number(b"OFMIPD_RECIPIENTS", 1000, 1),
+        errors=environment.number(b"OFMIPD_ERRORS", 20, 1),
+        auth_failures=environment.number(b"OFMIPD_AUTH_TRIES", 5, LEAST_AUTH_TRIES),
+    )
+    return Policy(
+        hostname,
+        limits,
+        relays_for_all=environment.is_set(b"RELAYCLIENT") and not environment.is_set(b"OFMIPD_REQUIRE_AUTH"),
+        requires_tls=environment.is_set(b"OFMIPD_REQUIRE_TLS") or environment.word(b"UCSPITLS") == b"!",
+        header_bytes=environment.number(b"OFMIPD_HEADER_BYTES", 256 * 1024),
+        hops=environment.number(b"OFMIPD_HOPS", 100, 1),
+        idle_timeout=environment.seconds(b"OFMIPD_TIMEOUT", DEFAULT_TIMEOUT, control=b"timeoutsmtpd"),
+        auth_delay=environment.seconds(b"OFMIPD_AUTH_DELAY", 5.0),
+        shows_user=not environment.is_set(b"OFMIPD_HIDE_USER"),
+        shows_ip=not environment.is_set(b"OFMIPD_HIDE_IP"),
+    )
+
+
+def read_checker(environment: Environment, chain: list[bytes], environ: dict[bytes, bytes]) -> Checker | None:
+    """Return who is asked about logins, None if nobody is."""
+    if not chain:
+        return None
+    codes = environment.word(b"OFMIPD_REJECT_CODES", b"1").replace(b",", b" ").split()
+    for code in codes:
+        if not code.isdigit() or not 1 <= int(code) <= MAX_EXIT_STATUS or int(code) == TemporaryFailure.exit_status:
+            raise TemporaryFailure(f"OFMIPD_REJECT_CODES: {code!a} cannot mean no")
+    timeout = environment.seconds(b"OFMIPD_CHECKER_TIMEOUT", 30.0)
+    return Checker(chain, environ, frozenset({1, *map(int, codes)}), timeout)
+
+
+def open_door(environment: Environment, hostname: bytes, serial: "Iterator[int]") -> "Door":
+    """Return the door that `$OFMIPD_QUEUE` names, else that of qmail-queue; raises `TemporaryFailure` for none."""
+    timeout = environment.seconds(b"OFMIPD_QUEUE_TIMEOUT", 600.0)
+    carries_smtputf8 = environment.is_set(b"OFMIPD_SMTPUTF8")
+    url = environment.word(b"OFMIPD_QUEUE")
+    kind, _, place = url.partition(b":")
+    if kind == b"maildir" and place.startswith(b"/"):
+        from checkpw.queue.maildir import Maildir
+
+        return Maildir(place, hostname, timeout, serial)
+    if kind == b"sendmail" and place.startswith(b"/"):
+        from checkpw.queue.sendmail import Sendmail
+
+        spool = environment.word(b"TMPDIR", b"/tmp")  # noqa: S108  the file has no name there
+        return Sendmail(place, spool, timeout, carries_smtputf8=carries_smtputf8)
+    if url:
+        raise TemporaryFailure(f"OFMIPD_QUEUE={url!a} names no door: want maildir:/path or sendmail:/path")
+    from checkpw.queue.qmail import QmailQueue
+
+    program = environment.word(b"QMAILQUEUE", b"bin/qmail-queue")
+    if not program.startswith(b"/"):
+        program = environment.qmail_home + b"/" + program
+    return QmailQueue(program, environment.qmail_home, timeout, carries_smtputf8=carries_smtputf8)

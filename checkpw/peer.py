@@ -1,0 +1,43 @@
+"""The client at the other end of the connection, as tcp-environ(5) and its relatives describe it."""
+
+
+class Peer:
+    """What the server that started us knows about the client.
+
+    Attributes:
+        ip: its address; `unknown` outside a network. An IPv4 address in IPv6 clothes is written as IPv4.
+        info: what IDENT said about it (`$TCPREMOTEINFO`); empty if nobody asked.
+        is_remote: it came over the network.
+        uses_tls: the connection is encrypted, as far as we can see.
+    """
+
+    __slots__ = ("info", "ip", "is_remote", "uses_tls")
+
+    def __init__(
+        self, ip: bytes = b"unknown", info: bytes = b"", *, is_remote: bool = False, uses_tls: bool = False
+    ) -> None:
+        self.ip = ip
+        self.info = info
+        self.is_remote = is_remote
+        self.uses_tls = uses_tls
+
+    @classmethod
+    def from_environment(cls, environ: dict[bytes, bytes]) -> "Peer":
+        """Read `TCPREMOTEIP`, of tcpserver, else `TCP6REMOTEIP` of its IPv6 relatives, else `REMOTE_HOST` of stunnel.
+
+        `SSL_PROTOCOL` is what UCSPI servers that speak TLS set (mod_ssl's name).
+        """
+        ip = environ.get(b"TCPREMOTEIP") or environ.get(b"TCP6REMOTEIP") or environ.get(b"REMOTE_HOST") or b""
+        if ip.lower().startswith(b"::ffff:") and b"." in ip:
+            ip = ip[len(b"::ffff:") :]
+        return cls(
+            ip or b"unknown",
+            environ.get(b"TCPREMOTEINFO", b""),
+            is_remote=bool(ip),
+            uses_tls=b"SSL_PROTOCOL" in environ,
+        )
+
+    @property
+    def is_loopback(self) -> bool:
+        """Tell whether what is said in clear stays on this machine."""
+        return self.ip == b"::1" or self.ip.startswith(b"127.")

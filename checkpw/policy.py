@@ -1,0 +1,57 @@
+"""What an administrator decided about submission; the defaults are the table of ofmipd(8)."""
+
+from checkpw.smtp.limits import Limits
+
+
+class Policy:
+    """Settings that every session of a server shares.
+
+    Attributes:
+        hostname: in replies and in the trace field.
+        limits: of the session engine.
+        relays_for_all: RELAYCLIENT is set, and counts.
+        requires_tls: AUTH is refused on a connection that is not encrypted.
+        header_bytes: limit of a header, 0 for any size.
+        hops: so many Received fields are too many; 100 as in qmail-smtpd.
+        idle_timeout: seconds in which a client has to say something, or to read what we say (RFC 5321 4.5.3.2.7).
+        auth_delay: seconds from the start of a check to a 535.
+        shows_user, shows_ip: whether the trace field has them.
+    """
+
+    __slots__ = (
+        "auth_delay",
+        "header_bytes",
+        "hops",
+        "hostname",
+        "idle_timeout",
+        "limits",
+        "relays_for_all",
+        "requires_tls",
+        "shows_ip",
+        "shows_user",
+    )
+
+    def __init__(
+        self,
+        hostname: bytes,
+        limits: Limits,
+        *,
+        relays_for_all: bool = False,
+        requires_tls: bool = False,
+        header_bytes: int = 256 * 1024,
+        hops: int = 100,
+        idle_timeout: float = 300.0,
+        auth_delay: float = 5.0,
+        shows_user: bool = True,
+        shows_ip: bool = True,
+    ) -> None:
+        self.hostname = hostname
+        self.limits = limits
+        self.relays_for_all = relays_for_all
+        self.requires_tls = requires_tls
+        self.header_bytes = header_bytes
+        self.hops = hops
+        self.idle_timeout = idle_timeout
+        self.auth_delay = auth_delay
+        self.shows_user = shows_user
+        self.shows_ip = shows_ip

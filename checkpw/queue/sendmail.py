@@ -1,0 +1,127 @@
+"""The door `sendmail:/path`: any program with the sendmail command line, of Postfix, Exim, OpenSMTPD, qmail, msmtp.
+
+End of file is the only thing that tells such a program to go on: what it has read of a message when we die, it sends.
+So the message is spooled to a file without a name, and the program started when it is complete.
+"""
+
+import errno
+import posix
+import time
+
+from checkpw.errors import MessageRefused
+from checkpw.operations import LOG, NULL, Close, Kill, Spawn, TimedOut, Wait, Write
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from checkpw.operations import Steps
+    from checkpw.smtp.events import Envelope
+
+SEEK_SET = 0
+
+STATUSES: dict[int, tuple[int, bytes, bytes]] = {
+    posix.EX_USAGE: (554, b"5.3.0", b"sendmail: usage"),
+    posix.EX_DATAERR: (554, b"5.6.0", b"sendmail: data error"),
+    posix.EX_NOINPUT: (554, b"5.3.0", b"sendmail: no input"),
+    posix.EX_NOUSER: (554, b"5.1.1", b"sendmail: user unknown"),
+    posix.EX_NOHOST: (554, b"5.1.2", b"sendmail: host unknown"),
+    posix.EX_NOPERM: (554, b"5.7.0", b"sendmail: permission denied"),
+}
+"""Exit statuses of sysexits.h that are permanent; everything else is temporary."""
+
+TEMPORARY = (451, b"4.3.0", b"sendmail: temporary problem")
+NOT_STARTED = (451, b"4.3.0", b"unable to start sendmail")
+NOT_SPOOLED = (452, b"4.3.1", b"spool write error or disk full")
+TOO_SLOW = (451, b"4.3.0", b"sendmail: timeout")
+
+
+class Sendmail:
+    """Starts a sendmail program for each message."""
+
+    def __init__(self, program: bytes, spool: bytes, timeout: float, *, carries_smtputf8: bool = False) -> None:
+        """Use `program`.
+
+        Args:
+            program: path of the program.
+            spool: directory for the message while it comes in.
+            timeout: seconds for each write, and for the program.
+            carries_smtputf8: an administrator vouches for it.
+        """
+        self._program = program
+        self._spool = spool
+        self._timeout = timeout
+        self.carries_smtputf8 = carries_smtputf8
+
+    def open(self, envelope: "Envelope", environ: dict[bytes, bytes]) -> "Steps[SendmailDelivery]":
+        """Open a spool file; raises `MessageRefused` if that cannot be."""
+        try:
+            descriptor = _open_nameless(self._spool)
+        except OSError:
+            raise MessageRefused(*NOT_SPOOLED) from None
+        argv = [self._program, b"-i", b"-f", envelope.sender or b"<>", b"--", *envelope.recipients]
+        yield from ()  # an open that never waits is a generator like any other
+        return SendmailDelivery(descriptor, argv, environ, self._timeout)
+
+
+class SendmailDelivery:
+    """One message on its way to a sendmail program."""
+
+    def __init__(self, descriptor: int, argv: list[bytes], environ: dict[bytes, bytes], timeout: float) -> None:
+        """Go on with a spool file that was opened."""
+        self._descriptor = descriptor
+        self._argv = argv
+        self._environ = environ
+        self._timeout = timeout
+        self._is_broken = False
+
+    def write(self, block: bytes) -> "Steps[None]":
+        """Append to the spool file."""
+        if not self._is_broken:
+            try:
+                yield Write(self._descriptor, block, self._timeout)
+            except (OSError, TimedOut):
+                self._is_broken = True
+
+    def commit(self) -> "Steps[bytes]":
+        """Start the program on the complete message, and wait for its word."""
+        try:
+            if self._is_broken:
+                raise MessageRefused(*NOT_SPOOLED)
+            posix.lseek(self._descriptor, 0, SEEK_SET)
+            yield from self._run()
+        finally:
+            yield from self.abort()
+        return b""
+
+    def _run(self) -> "Steps[None]":
+        wiring = ((self._descriptor, (0,)), (NULL, (1,)), (LOG, (2,)))
+        try:
+            child = yield Spawn(self._argv, self._environ, wiring)
+        except OSError:
+            raise MessageRefused(*NOT_STARTED) from None
+        try:
+            ended = yield Wait(child, self._timeout)
+        except TimedOut:
+            yield Kill(child)
+            raise MessageRefused(*TOO_SLOW) from None
+        if ended.status != 0:
+            raise MessageRefused(*STATUSES.get(ended.status, TEMPORARY))
+
+    def abort(self) -> "Steps[None]":
+        """Give the spool file up; it has no name, so that nothing is left of it."""
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            yield Close(descriptor)
+
+
+def _open_nameless(directory: bytes) -> int:
+    """Return a new file for reading and writing that is in no directory."""
+    access = posix.O_RDWR | posix.O_CLOEXEC
+    try:
+        return posix.open(directory, access | posix.O_TMPFILE, 0o600)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+            raise
+    name = b"%s/checkpw.%d.%d" % (directory, posix.getpid(), time.monotonic_ns())
+    descriptor = posix.open(name, access | posix.O_CREAT | posix.O_EXCL, 0o600)
+    posix.unlink(name)
+    return descriptor

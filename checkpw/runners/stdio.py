@@ -1,0 +1,275 @@
+"""Performs operations with blocking calls: the client is on two descriptors, and there is one session per process."""
+
+import errno
+import posix
+import select
+import time
+
+from checkpw import chain, operations
+from checkpw.operations import Child, Ended, TimedOut
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from checkpw.operations import Operation, Result, Steps
+
+BLOCK = 128 * 1024
+"""Bytes read from the client at once: enough that the cost per block vanishes, little enough to stay in the cache."""
+
+PIPE_BYTES = 1024 * 1024
+"""What we ask for as the capacity of a pipe to a child, so that it and we seldom wait for each other."""
+
+ATOMIC = 4096
+"""PIPE_BUF on Linux: a descriptor that polls writable takes so many bytes without blocking."""
+
+SIGKILL = 9
+
+FIRST_SAFE = 10
+"""Descriptors of pipes are moved to this number or above before a child gets them as 0 to 9."""
+
+
+class StdioRunner:
+    """Runs one generator to its end.
+
+    Attributes:
+        incoming, outgoing: descriptors of the client.
+    """
+
+    def __init__(self, incoming: int = 0, outgoing: int = 1) -> None:
+        self.incoming = incoming
+        self.outgoing = outgoing
+        self._children: dict[int, Child] = {}
+        self._perform: dict[type, Callable[[Any], object]] = {
+            operations.Receive: self._receive,
+            operations.Send: self._send,
+            operations.Spawn: self._spawn,
+            operations.Write: self._write,
+            operations.Close: self._close,
+            operations.Wait: self._wait,
+            operations.Kill: self._kill,
+            operations.Sleep: self._sleep,
+            operations.Sync: self._sync,
+        }
+
+    def run(self, steps: "Steps[Result]") -> "Result":
+        """Perform what `steps` yields and return what it returns; no child outlives this."""
+        outcome: object = None
+        failure: Exception | None = None
+        try:
+            while True:
+                try:
+                    operation = steps.send(outcome) if failure is None else steps.throw(failure)
+                except StopIteration as stop:
+                    result: Result = stop.value
+                    return result
+                outcome, failure = None, None
+                try:
+                    outcome = self._perform[type(operation)](operation)
+                except (OSError, TimedOut) as error:
+                    failure = error
+        finally:
+            steps.close()
+            for child in list(self._children.values()):
+                self._kill(operations.Kill(child))
+
+    # The client.
+
+    def _receive(self, operation: operations.Receive) -> bytes:
+        _wait_until(self.incoming, select.POLLIN, Deadline(operation.timeout))
+        try:
+            return posix.read(self.incoming, BLOCK)
+        except ConnectionError:
+            return b""  # a reset is a way to go
+
+    def _send(self, operation: operations.Send) -> None:
+        data, deadline = operation.data, Deadline(operation.timeout)
+        while data:
+            _wait_until(self.outgoing, select.POLLOUT, deadline)
+            data = data[posix.write(self.outgoing, data[:ATOMIC]) :]
+
+    # Programs.
+
+    def _spawn(self, operation: operations.Spawn) -> Child:
+        """Start a program; the pipes' ends are close-on-exec, so that it gets nothing that is not in its wiring."""
+        ours: dict[int, int] = {}
+        theirs: list[int] = []
+        actions: list[tuple[int, int, int]] = []
+        try:
+            for what, targets in operation.wiring:
+                source = self._wire(what, targets[0], ours)
+                theirs.append(source)
+                actions += [(posix.POSIX_SPAWN_DUP2, source, target) for target in targets]
+            pid = _posix_spawn(operation, actions)
+        except BaseException:
+            for descriptor in ours.values():
+                posix.close(descriptor)
+            raise
+        finally:
+            for descriptor in theirs:
+                posix.close(descriptor)
+        child = self._children[pid] = Child(pid, ours)
+        return child
+
+    @staticmethod
+    def _wire(what: str | int, target: int, ours: dict[int, int]) -> int:
+        """Return the child's end of a new pipe or of a file, and note our end."""
+        import fcntl
+
+        if isinstance(what, int):
+            return fcntl.fcntl(what, fcntl.F_DUPFD_CLOEXEC, FIRST_SAFE)
+        if what == operations.LOG:
+            return fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, FIRST_SAFE)
+        if what == operations.NULL:
+            source = posix.open("/dev/null", posix.O_RDWR | posix.O_CLOEXEC)
+        else:
+            reading, writing = posix.pipe2(posix.O_CLOEXEC)
+            source, mine = (reading, writing) if what == operations.TO_CHILD else (writing, reading)
+            posix.set_blocking(mine, False)
+            ours[target] = mine
+        if source < FIRST_SAFE:
+            moved = fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, FIRST_SAFE)
+            posix.close(source)
+            source = moved
+        return source
+
+    def _write(self, operation: operations.Write) -> None:
+        data, deadline = operation.data, Deadline(operation.timeout)
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[posix.write(operation.descriptor, view) :]
+            except BlockingIOError:
+                _wait_until(operation.descriptor, select.POLLOUT, deadline)
+
+    def _close(self, operation: operations.Close) -> None:
+        for child in self._children.values():
+            child.ends = {target: end for target, end in child.ends.items() if end != operation.descriptor}
+        posix.close(operation.descriptor)
+
+    def _wait(self, operation: operations.Wait) -> Ended:
+        child, deadline = operation.child, Deadline(operation.timeout)
+        output, status = b"", 0
+        handle = _open_process(child.pid)
+        try:
+            while True:
+                end = operation.listen
+                ready = _poll([handle, -1 if end is None else end], deadline)
+                if end is not None:
+                    piece = _read_available(end)
+                    output += piece[: max(0, operation.keep - len(output))]
+                    if not piece and end in ready:
+                        operation.listen = None  # end of file: nobody writes there any more
+                if handle in ready or handle < 0:
+                    pid, status = posix.waitpid(child.pid, posix.WNOHANG)
+                    if pid:
+                        break
+        finally:
+            if handle >= 0:
+                posix.close(handle)
+        if operation.listen is not None:  # what was written just before the end
+            output += _read_available(operation.listen)[: max(0, operation.keep - len(output))]
+        self._forget(child)
+        return Ended(posix.waitstatus_to_exitcode(status), output)
+
+    def _kill(self, operation: operations.Kill) -> None:
+        child = operation.child
+        if child.pid in self._children:
+            try:
+                posix.killpg(child.pid, SIGKILL)
+            except OSError:
+                posix.kill(child.pid, SIGKILL)  # it has left its group
+            posix.waitpid(child.pid, 0)
+            self._forget(child)
+
+    def _forget(self, child: Child) -> None:
+        del self._children[child.pid]
+        for end in child.ends.values():
+            posix.close(end)
+        child.ends = {}
+
+    # Time and disk.
+
+    def _sleep(self, operation: operations.Sleep) -> None:
+        time.sleep(operation.seconds)
+
+    def _sync(self, operation: operations.Sync) -> None:
+        posix.fsync(operation.descriptor)
+
+
+class Deadline:
+    """A point in time that a wait must not pass."""
+
+    __slots__ = ("_at",)
+
+    def __init__(self, timeout: float | None) -> None:
+        self._at = None if timeout is None else time.monotonic() + timeout
+
+    def milliseconds(self) -> float | None:
+        """Return what is left, for poll; raises `TimedOut` when nothing is."""
+        if self._at is None:
+            return None
+        left = self._at - time.monotonic()
+        if left <= 0:
+            raise TimedOut
+        return left * 1000
+
+
+def _wait_until(descriptor: int, event: int, deadline: Deadline) -> None:
+    poller = select.poll()
+    poller.register(descriptor, event)
+    while not poller.poll(deadline.milliseconds()):
+        pass
+
+
+PATIENCE = 50.0
+"""Milliseconds between two looks at a child where there is no pidfd to wait on."""
+
+
+def _poll(descriptors: list[int], deadline: Deadline) -> list[int]:
+    """Wait until one of the descriptors (but -1) can be read; where the process has no handle, also for a while."""
+    left = deadline.milliseconds()
+    if descriptors[0] < 0:
+        left = PATIENCE if left is None else min(left, PATIENCE)
+    poller = select.poll()
+    for descriptor in descriptors:
+        if descriptor >= 0:
+            poller.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poller.poll(left)]
+
+
+def _open_process(pid: int) -> int:
+    """Return a descriptor that becomes readable when the process ends, or -1 where there is no pidfd."""
+    try:
+        return posix.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return -1
+
+
+def _read_available(descriptor: int) -> bytes:
+    try:
+        return posix.read(descriptor, 65536)
+    except BlockingIOError:
+        return b""
+
+
+def _posix_spawn(operation: operations.Spawn, actions: list[tuple[int, int, int]]) -> int:
+    """Start the program at the first place where it can be started, with the signals that Python changed restored."""
+    failure: OSError = FileNotFoundError(errno.ENOENT, "not found in PATH")
+    for path in chain.candidates(operation.argv[0], operation.environ):
+        try:
+            return posix.posix_spawn(
+                path,
+                operation.argv,
+                operation.environ,
+                file_actions=actions,
+                setpgroup=0,
+                setsigdef=chain.IGNORED_BY_PYTHON,
+            )
+        except OSError as error:
+            if error.errno != errno.ENOENT or b"/" in operation.argv[0]:
+                failure = error
+            if not chain.is_worth_another_try(error):
+                break
+    raise failure

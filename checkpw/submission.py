@@ -1,0 +1,273 @@
+"""A submission session: what its events lead to (RFC 6409). The one place where errors become SMTP replies.
+
+`Submission.serve` is a generator over `operations`: it reads and writes the client, asks the checker, opens the door,
+and decides. It starts from no: mail is taken only after RELAYCLIENT or a checker's explicit yes, and 250 is said only
+after the door's.
+"""
+
+from checkpw.checker import ACCEPTED, MISUSED, REJECTED, TEMPORARY, Answer
+from checkpw.errors import MessageRefused
+from checkpw.mess822.dates import format_stamp, format_utc
+from checkpw.mess822.outgoing import received_field
+from checkpw.operations import Receive, Send, Sleep, TimedOut
+from checkpw.outbound import OutboundMessage, Stamp
+from checkpw.smtp import replies
+from checkpw.smtp.events import (
+    NEED_DATA,
+    AuthAttempted,
+    Closed,
+    Envelope,
+    MessageAborted,
+    MessageBlock,
+    MessageEnded,
+    MessageOffered,
+    RecipientOffered,
+    SenderOffered,
+)
+from checkpw.smtp.replies import Reply
+from checkpw.smtp.session import Session
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from checkpw.checker import Checker
+    from checkpw.logline import Value
+    from checkpw.operations import Steps
+    from checkpw.peer import Peer
+    from checkpw.policy import Policy
+    from checkpw.queue.base import Door
+
+DIAGNOSTIC_LINES = 10
+"""How many lines of a checker's standard error are logged."""
+
+
+class Submission:
+    """One client, from greeting to goodbye."""
+
+    def __init__(
+        self,
+        policy: "Policy",
+        peer: "Peer",
+        door: "Door",
+        checker: "Checker | None",
+        environ: dict[bytes, bytes],
+        *,
+        log: "Callable[[dict[str, Value]], None]",
+        now: "Callable[[], float]",
+        pid: int,
+    ) -> None:
+        """Put a session together.
+
+        Args:
+            policy: what the administrator decided.
+            peer: the client.
+            door: where mail goes.
+            checker: who is asked about logins; None refuses AUTH.
+            environ: what programs behind the door get; who logged in is added.
+            log: takes the fields of an event; must not block.
+            now: seconds since 1970.
+            pid: number of this process, for the log and Message-IDs.
+        """
+        self._policy = policy
+        self._peer = peer
+        self._door = door
+        self._checker = checker
+        self._environ = environ
+        self._log = log
+        self._now = now
+        self._pid = pid
+        refusal = None
+        if checker is None:
+            refusal = replies.AUTH_UNAVAILABLE
+        elif policy.requires_tls and not peer.uses_tls:
+            refusal = replies.AUTH_NEEDS_TLS
+        self._session = Session(
+            policy.hostname,
+            policy.limits,
+            is_authorised=policy.relays_for_all,
+            auth_refusal=refusal,
+            offers_smtputf8=door.carries_smtputf8,
+            may_speak_lf=not peer.is_remote and not peer.uses_tls,
+        )
+        self._message: OutboundMessage | None = None
+        self._message_began = 0.0
+        self._serial = 0
+        self._queued = 0
+        self._queued_bytes = 0
+        self._handlers: dict[type, Callable[[Any], Steps[None]]] = {
+            AuthAttempted: self._authenticate,
+            SenderOffered: self._take_address,
+            RecipientOffered: self._take_address,
+            MessageOffered: self._open_message,
+            MessageBlock: self._take_block,
+            MessageEnded: self._queue_message,
+            MessageAborted: self._drop_message,
+        }
+
+    def serve(self) -> "Steps[None]":
+        """Serve the client until the session is over."""
+        began = self._now()
+        session = self._session
+        while not isinstance(event := session.next_event(), Closed):
+            if event is NEED_DATA:
+                yield from self._converse()
+            else:
+                yield from self._handlers[type(event)](event)
+        try:
+            yield Send(session.data_to_send(), self._policy.idle_timeout)
+        except (OSError, TimedOut):
+            pass  # it is gone; nothing that was promised depends on these words
+        self._tell("session", reason=event.reason, messages=self._queued, bytes=self._queued_bytes, began=began)
+
+    def _converse(self) -> "Steps[None]":
+        """Say what there is to say, and listen."""
+        session, timeout = self._session, self._policy.idle_timeout
+        try:
+            if words := session.data_to_send():
+                yield Send(words, timeout)
+            data = yield Receive(timeout)
+        except TimedOut:
+            session.close(replies.TIMED_OUT, "timeout")
+        except OSError:
+            session.receive_eof()
+        else:
+            if data:
+                session.receive_data(data)
+            else:
+                session.receive_eof()
+
+    def _tell(self, event: str, *, began: float, **fields: "Value") -> None:
+        """Log an event; the client's address stands first, the seconds since `began` last."""
+        words: dict[str, Value] = {"client": self._peer.ip, "pid": self._pid, "event": event}
+        if self._session.login is not None and "login" not in fields:
+            words["login"] = self._session.login
+        self._log(words | fields | {"seconds": self._now() - began})
+
+    # AUTH.
+
+    def _authenticate(self, attempt: AuthAttempted) -> "Steps[None]":
+        began = self._now()
+        if attempt.refusal is not None or attempt.credentials is None or self._checker is None:
+            answer = Answer(REJECTED, attempt.reason)
+        else:
+            answer = yield from self._checker.ask(attempt.credentials)
+        reply = attempt.refusal or VERDICTS[answer.verdict]
+        if reply is not None and reply.code == replies.AUTH_FAILED.code:
+            # Until start + delay, and not for the delay: how long the check took is not to be seen.
+            yield Sleep(max(0.0, began + self._policy.auth_delay - self._now()))
+        for line in answer.diagnostics.splitlines()[:DIAGNOSTIC_LINES]:
+            self._tell("checker", says=line, began=began)
+        self._tell(
+            "auth",
+            login=attempt.login,
+            mechanism=attempt.mechanism,
+            tls="yes" if self._peer.uses_tls else "no",
+            verdict=answer.verdict,
+            reason=answer.reason,
+            began=began,
+        )
+        if answer.verdict == MISUSED:
+            self._tell("warning", text="the checker says that it is misused: check its arguments", began=began)
+        if self._peer.is_remote and not self._peer.uses_tls and not self._peer.is_loopback:
+            self._tell("warning", text="a password came over the network without TLS", began=began)
+        if reply is None:
+            self._session.accept()
+        else:
+            self._session.reject(reply)
+
+    # Mail.
+
+    def _take_address(self, offered: "SenderOffered | RecipientOffered") -> "Steps[None]":
+        """Every address is taken as it is: whoever gets here may send, and delivery knows better than we do."""
+        del offered
+        self._session.accept()
+        yield from ()
+
+    def _open_message(self, offered: MessageOffered) -> "Steps[None]":
+        self._message_began = self._now()
+        policy = self._policy
+        message = OutboundMessage(offered.envelope, self._stamp(offered.envelope), policy.header_bytes, policy.hops)
+        try:
+            yield from message.open(self._door, self._queue_environment())
+        except MessageRefused as refusal:
+            self._tell_message(message, "refused", refusal)
+            self._session.reject(Reply(refusal.code, refusal.enhanced, refusal.reply_text))
+        else:
+            self._message = message
+            self._session.accept()
+
+    def _take_block(self, block: MessageBlock) -> "Steps[None]":
+        assert self._message is not None
+        yield from self._message.take(block.data)
+
+    def _queue_message(self, ended: MessageEnded) -> "Steps[None]":
+        message, self._message = self._message, None
+        assert message is not None
+        try:
+            words = yield from message.finish()
+        except MessageRefused as refusal:
+            self._tell_message(message, "refused", refusal)
+            self._session.reject(Reply(refusal.code, refusal.enhanced, refusal.reply_text))
+            return
+        self._queued += 1
+        self._queued_bytes += message.size
+        self._tell_message(message, "queued", stray_cr="yes" if ended.had_stray_returns else "no")
+        self._session.accept(words or None)
+
+    def _drop_message(self, aborted: MessageAborted) -> "Steps[None]":
+        message, self._message = self._message, None
+        assert message is not None
+        yield from message.abort()
+        self._tell_message(message, "aborted", reason=aborted.reason)
+
+    def _tell_message(
+        self, message: OutboundMessage, result: str, refusal: MessageRefused | None = None, **fields: "Value"
+    ) -> None:
+        if refusal is not None:
+            fields["reason"] = b"%d %s %s" % (refusal.code, refusal.enhanced, refusal.reply_text)
+        envelope = message.envelope
+        self._tell(
+            "message",
+            sender=envelope.sender,
+            recipients=len(envelope.recipients),
+            result=result,
+            **fields,
+            bytes=message.size,
+            began=self._message_began,
+        )
+
+    def _stamp(self, envelope: Envelope) -> Stamp:
+        policy, session, now = self._policy, self._session, self._now()
+        self._serial += 1
+        who = (session.login or self._peer.info) if policy.shows_user else b""
+        date = format_utc(now)
+        received = received_field(
+            who, self._peer.ip if policy.shows_ip else b"", policy.hostname, self._protocol(envelope), date
+        )
+        identity = (format_stamp(now), self._serial, self._pid, policy.hostname)
+        return Stamp(received, date, b"<%s.%d.%d.qmail@%s>" % identity)
+
+    def _protocol(self, envelope: Envelope) -> bytes:
+        """Return the word after `with` (RFC 3848, RFC 6531 section 4.3)."""
+        if envelope.is_utf8:
+            word = b"UTF8SMTP"
+        else:
+            word = b"ESMTP" if self._session.is_extended else b"SMTP"
+        return word + b"S" * self._peer.uses_tls + b"A" * (self._session.login is not None)
+
+    def _queue_environment(self) -> dict[bytes, bytes]:
+        login = self._session.login
+        if login is None:
+            return self._environ
+        return self._environ | {b"RELAYCLIENT": b"", b"SMTPAUTHUSER": login, b"TCPREMOTEINFO": login}
+
+
+VERDICTS = {
+    ACCEPTED: None,
+    REJECTED: replies.AUTH_FAILED,
+    MISUSED: replies.AUTH_TEMPORARY,
+    TEMPORARY: replies.AUTH_TEMPORARY,
+}
+"""The reply to each verdict of a checker; only a no is told as one."""
