@@ -51,13 +51,10 @@ class PasswdFile:
         # A colon or a newline would let a login reach into the next field or line and "know" the hash.
         if not login or b":" in login or b"\n" in login or b"\0" in login or login.startswith(b"#"):
             return None
-        content, key = self._content, login + b":"
-        if content[: len(key)] == key:
-            start = 0
-        else:
-            start = content.find(b"\n" + key) + 1
-            if start == 0:
-                return None
+        content = self._content
+        start = _find_line(content, login + b":")
+        if start < 0:
+            return None
         end = content.find(b"\n", start)
         line = content[start : end if end >= 0 else len(content)].rstrip(b"\r")
         # Seven colons and no more: in what follows the seventh, an IPv6 network has colons of its own.
@@ -96,6 +93,22 @@ class PasswdFile:
                 networks.admit(self._remote_ip, value)
             elif name in RESTRICTIONS_UNKNOWN:
                 raise TemporaryFailure(f"account {entry.account.login!a} has the restriction {name!a}")
+
+
+SLICE = 28 * 1024
+"""Bytes searched at once. CPython's search takes half the time up to 30,000 bytes, where it needs no tables."""
+
+
+def _find_line(content: "bytes | mmap", beginning: bytes) -> int:
+    """Return where the first line starts that begins so, -1 if none does."""
+    if content[: len(beginning)] == beginning:
+        return 0
+    wanted = b"\n" + beginning
+    for start in range(0, len(content), SLICE):
+        at = content[start : start + SLICE + len(wanted) - 1].find(wanted)
+        if at >= 0:
+            return start + at + 1
+    return -1
 
 
 def _number(field: bytes, database: str) -> int | None:
