@@ -32,9 +32,7 @@ def _store_path(ctx: click.Context, option: click.Parameter, value: str | None) 
     if kind == "file" and path.startswith("/"):
         return os.fsencode(path)
     if kind:
-        raise click.UsageError(
-            "$CHECKPW_ACCOUNTS names no file:/PATH, and no other store is edited here.", ctx
-        )
+        raise click.UsageError("$CHECKPW_ACCOUNTS names no file:/PATH, and no other store is edited here.", ctx)
     raise click.UsageError("which file? Give --file PATH, or CHECKPW_ACCOUNTS=file:/PATH.", ctx)
 
 
@@ -211,8 +209,10 @@ def verify(login: bytes, path: bytes, from_stdin: bool, remote_ip: str) -> None:
     """Say whether a password is right, as checkpassword would."""
     store = PasswdFile(path, os.fsencode(remote_ip))
     password = prompt.password(from_stdin=from_stdin, confirm=False)
-    authenticate(store, Credentials(login, password))
+    account = authenticate(store, Credentials(login, password))
     click.echo("checkpw: accepted", err=True)
+    if account.doubt:
+        click.echo(f"checkpw: note: no checker becomes this user as root: {account.doubt}", err=True)
 
 
 def shown(value: bytes) -> str:

@@ -165,6 +165,16 @@ def test_verify_honours_the_clients_address(user):
     assert [done.status for done in (inside, outside, by_environment)] == [0, 1, 0]
 
 
+def test_verify_notes_what_root_would_refuse(user):
+    """A right password is accepted, and a uid that a checker as root would not take is mentioned."""
+    user.path.write_bytes(b"joe:{PLAIN}secret:1000:1000::/:/bin/sh:\nann:{PLAIN}secret\n")
+    user.path.chmod(0o666)
+    done = user("verify", "--stdin", "joe", stdin=b"secret")
+    assert done.status == 0
+    assert "note: no checker becomes this user as root" in done.err
+    assert "note" not in user("verify", "--stdin", "ann", stdin=b"secret").err
+
+
 def test_verify_says_when_nobody_can_tell(user):
     """A scheme that nobody knows is 111, and a missing file too."""
     assert user("verify", "--stdin", "joe", stdin=b"secret").status == 111
