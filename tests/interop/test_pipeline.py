@@ -61,12 +61,10 @@ def _codes(output):
     return [int(line[:3]) for line in output.splitlines() if line[3:4] == b" "]
 
 
-def test_a_script_that_ends_its_lines_with_lf_gets_lf(pipeline, messages):
-    """Without a network and without CR the whole session speaks LF, LF.LF ends the message, and it arrives."""
+def test_a_script_that_ends_its_lines_with_lf_is_understood(pipeline, messages):
+    """Without a network a session may speak LF: LF.LF ends the message, and it arrives."""
     ended = pipeline(f"{_printf(*DIALOGUE)} | {OFMIPD}")
     assert ended.returncode == 0
-    # The greeting goes out before the first line has come in.
-    assert b"\r" not in ended.stdout.partition(b"\n")[2]
     assert _codes(ended.stdout) == [220, 250, 235, 250, 250, 354, 250, 221]
     (message,) = messages()
     assert message.startswith("Return-Path: <joe@example.org>\nDelivered-To: ann@example.net\nReceived: (ofmipd joe")
