@@ -11,18 +11,27 @@ import checkpw as package
 LAZY = {
     "ask": ("checkpw.cli.ask", "ask"),
     "completion": ("checkpw.cli.completion", "completion"),
+    "demo": ("checkpw.cli.demo", "demo"),
     "hash": ("checkpw.cli.hash", "hash_"),
+    "install-programs": ("checkpw.cli.install", "install_programs"),
     "user": ("checkpw.cli.user", "user"),
 }
 """Name of a subcommand: the module that holds it, and its name there. Imported when it is used or listed."""
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported by name, so that one of them does not pay for the others."""
+    """A group whose commands may be imported by name, so that one of them does not pay for the others."""
 
-    def __init__(self, *args: Any, lazy: Mapping[str, tuple[str, str]], **settings: Any) -> None:
+    def __init__(self, *args: Any, lazy: Mapping[str, tuple[str, str]] | None = None, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        self.lazy = lazy
+        self.lazy = lazy or {}
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Show the help to who names no command, as wrong usage: click before 8.2 calls that a success."""
+        if not args and not ctx.resilient_parsing:
+            click.echo(ctx.get_help(), err=True)
+            ctx.exit(2)
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return all names, in the order of the alphabet."""

@@ -11,7 +11,7 @@ from checkpw.accounts import passwd_edit
 from checkpw.accounts.base import authenticate
 from checkpw.accounts.passwd_file import PasswdFile
 from checkpw.cli import prompt
-from checkpw.cli.commands import Setting
+from checkpw.cli.commands import LazyGroup, Setting
 from checkpw.cli.hash import cost_option, make_hash, scheme_option, stdin_option
 from checkpw.credentials import MAX_RECORD, Credentials
 from checkpw.errors import Misuse
@@ -53,12 +53,13 @@ login_argument = click.argument("login", callback=_login)
 
 
 @click.group(
+    cls=LazyGroup,
     epilog="""\b
 EXAMPLES
   export CHECKPW_ACCOUNTS=file:/etc/checkpw/accounts
   checkpw user add --home /home/joe joe
   checkpw user disable joe
-  checkpw user list"""
+  checkpw user list""",
 )
 def user() -> None:
     """Manage the accounts in a file (checkpw-passwd(5))."""

@@ -74,7 +74,8 @@ def test_without_arguments_the_help_is_shown(checkpw):
     """Who types the name alone reads what there is, and has used it wrong."""
     done = checkpw()
     assert done.status == 2
-    assert "Commands:" in done.out + done.err
+    assert "Commands:" in done.err
+    assert done.out == ""
 
 
 def test_version(checkpw):
