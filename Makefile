@@ -2,6 +2,8 @@
 PYTHON ?= python3
 PREFIX ?= /usr/local
 VENV   ?= .venv
+FUZZ_SECONDS  ?= 60
+BENCH_SECONDS ?= 120
 BIN     = $(VENV)/bin
 
 .PHONY: help demo test lint bench fuzz install clean
@@ -21,7 +23,7 @@ $(VENV)/.done: pyproject.toml checkpw/__init__.py $(wildcard bin/*)
 	@touch $@
 
 demo: $(VENV)/.done
-	@$(BIN)/python -m checkpw.cli.demo
+	@$(BIN)/python -m checkpw.cli.admin demo
 
 test: $(VENV)/.done
 	$(BIN)/python -m pytest -n auto $(TESTFLAGS)
@@ -32,10 +34,10 @@ lint: $(VENV)/.done
 	$(BIN)/mypy
 
 bench: $(VENV)/.done
-	$(BIN)/python tests/bench/run.py
+	$(BIN)/python tests/bench/run.py --seconds $(BENCH_SECONDS)
 
 fuzz: $(VENV)/.done
-	$(BIN)/python tests/fuzz/session.py --seconds 60
+	$(BIN)/python tests/fuzz/session.py --seconds $(FUZZ_SECONDS)
 
 install:
 	$(PYTHON) -m venv '$(PREFIX)/lib/checkpw'

@@ -1,6 +1,10 @@
 """What every kind of test shares: the command line of the test run, and its summary."""
 
+import pathlib
 import re
+import tempfile
+
+import pytest
 
 _PEER = re.compile(r"(?:peer not installed|not run): [^'\"\n]+")
 
@@ -26,3 +30,15 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.section("peers")
         for reason in sorted(missing):
             terminalreporter.line(reason)
+
+
+@pytest.fixture(scope="session")
+def programs():
+    """Install the programs of this checkout where unprivileged users can start them too, and give the directory."""
+    from checkpw.cli.install import install
+
+    with tempfile.TemporaryDirectory(prefix="checkpw-programs-", dir="/tmp") as name:
+        directory = pathlib.Path(name)
+        directory.chmod(0o755)
+        install(directory)
+        yield directory
