@@ -79,13 +79,6 @@ def source_peer():
     return find
 
 
-@pytest.fixture(scope="session")
-def root(refuse):
-    """End the test that only the superuser can run."""
-    if os.geteuid() != 0:
-        refuse("not run: needs root")
-
-
 # --- processes
 
 

@@ -143,7 +143,7 @@ def unprivileged(way, refuse, programs):
             argv = [programs / "checkpassword"]
             subprocess.run(argv, user="nobody", group=nobody.pw_gid, extra_groups=[], check=False, timeout=20)
         except PermissionError:
-            pytest.skip(f"not run: Dovecot with its auth process as nobody, who may not run {argv[0]}")
+            pytest.skip("not run: Dovecot with its auth process as nobody, who may not start ours")
     return nobody
 
 

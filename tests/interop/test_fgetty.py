@@ -4,6 +4,7 @@ It is a checker for our ofmipd; and our checkpassword on the same account must d
 own: it does not search PATH for prog (so "true" alone leaves with 111), and it adds UID to the environment.
 """
 
+import os
 import secrets
 import smtplib
 import subprocess
@@ -28,8 +29,10 @@ def original(peer):
 
 
 @pytest.fixture(scope="module")
-def account(root, peer, eventually):
+def account(refuse, peer, eventually):
     """Make an account in /etc/passwd and /etc/shadow, and remove it afterwards."""
+    if os.geteuid() != 0:
+        refuse("not run: checkpassword.login with an account in shadow, needs root")
     useradd = [peer("useradd", "passwd"), "--no-create-home", "--home-dir", "/usr", "--shell", "/bin/sh", LOGIN]
     chpasswd, userdel = peer("chpasswd", "passwd"), peer("userdel", "passwd")
 
