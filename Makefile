@@ -18,7 +18,7 @@ help:
 	@echo "make clean             forget .venv and caches"
 
 $(VENV)/.done: pyproject.toml checkpw/__init__.py $(wildcard bin/*)
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
@@ -40,7 +40,7 @@ fuzz: $(VENV)/.done
 	$(BIN)/python tests/fuzz/session.py --seconds $(FUZZ_SECONDS)
 
 install:
-	$(PYTHON) -m venv '$(PREFIX)/lib/checkpw'
+	$(PYTHON) -m venv --clear '$(PREFIX)/lib/checkpw'
 	'$(PREFIX)/lib/checkpw/bin/python' -m pip install --quiet --disable-pip-version-check .
 	'$(PREFIX)/lib/checkpw/bin/python' -I -m checkpw.cli.admin install-programs '$(PREFIX)/bin'
 	for section in 5 7 8; do \

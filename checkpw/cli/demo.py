@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import smtplib
@@ -65,7 +66,7 @@ def demo(directory: Path | None, serve: bool) -> None:
     }
     with _server(settings, log) as (port, how):
         _step(f"A server on 127.0.0.1 port {port}: {how}")
-        click.echo(f"  {' '.join(_ofmipd())}")
+        click.echo(f"  {shlex.join(_ofmipd())}")
         _submit(port, password)
         _show_log(log)
         _show_message(maildir)
