@@ -62,7 +62,6 @@ def start() -> "NoReturn":
 
         chain.fill_standard_descriptors()
         # Python gave up a stream whose descriptor was closed; now there is /dev/null.
-        sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         given = chain.given_environment()

@@ -107,6 +107,7 @@ LOCKED = [
 
 DAMAGED = [
     b"{SHA}not base64",
+    b"{SHA}5en6!G6MezRroT3XKqkdPOmY/BfQ=",
     b"{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ",
     b"{SHA}e77SeNcOYMYxOApV3Fn/5j88o9HetZeQ",
     b"{SHA256}5en6G6MezRroT3XKqkdPOmY/BfQ=",
@@ -166,7 +167,17 @@ def test_damaged_hash_is_temporary(stored):
     assert stored.partition(b"}")[2].decode() not in str(caught.value) or b"}" not in stored
 
 
-@pytest.mark.parametrize("stored", [b"{NTLM}abc", b"{SCRAM-SHA-256}4096,a", b"{SHA.ROT13}abc", b"{SHA.}abc", b"{}x"])
+@pytest.mark.parametrize(
+    "stored",
+    [
+        b"{NTLM}abc",
+        b"{SCRAM-SHA-256}4096,a",
+        b"{SHA.ROT13}abc",
+        b"{SHA.}5en6G6MezRroT3XKqkdPOmY/BfQ=",
+        b"{PLAIN.}secret",
+        b"{}x",
+    ],
+)
 def test_unknown_scheme_is_temporary(stored):
     """A scheme or encoding that we do not know is never answered with yes or no."""
     with pytest.raises(TemporaryFailure):
@@ -219,6 +230,15 @@ def test_without_libcrypt_its_own_forms_are_trouble(monkeypatch):
         hashes.verify(b"$y$j75$abcdefgh$uMUXG79B2cFpoAYyDccUnsaH/aGTyBYMlnQidzyag01", b"secret")
     with pytest.raises(TemporaryFailure, match="yescrypt"):
         hashes.make("YESCRYPT", Secret(b"secret"))
+
+
+def test_without_libcrypt_a_hash_of_the_old_defect_is_trouble(monkeypatch):
+    """$2x$ marks hashes of a sign error; the bcrypt package would compute them without it, and say yes wrongly."""
+    stored = b"$2x$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW"
+    assert hashes.verify(stored, b"secret")
+    monkeypatch.setattr(hashes, "_LIBCRYPT", {"crypt_r": None})
+    with pytest.raises(TemporaryFailure):
+        hashes.verify(stored, b"secret")
 
 
 @pytest.mark.parametrize(

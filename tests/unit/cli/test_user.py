@@ -175,6 +175,12 @@ def test_verify_notes_what_root_would_refuse(user):
     assert "note" not in user("verify", "--stdin", "ann", stdin=b"secret").err
 
 
+def test_verify_calls_a_password_that_cannot_be_misuse(user):
+    """A NUL in the password is no wrong password: no record on descriptor 3 could carry it."""
+    user.path.write_bytes(b"joe:{PLAIN}secret\n")
+    assert user("verify", "--stdin", "joe", stdin=b"se\0cret").status == 2
+
+
 def test_verify_says_when_nobody_can_tell(user):
     """A scheme that nobody knows is 111, and a missing file too."""
     assert user("verify", "--stdin", "joe", stdin=b"secret").status == 111
