@@ -70,9 +70,7 @@ EXIT STATUS
   If PROGRAM runs something else than true, other statuses are passed on.""",
 )
 @click.option("--login", metavar="L", help="The login; otherwise it is asked for, or the first line.")
-@click.option(
-    "--stdin", "from_stdin", is_flag=True, help="Read lines and do not prompt, also from a terminal."
-)
+@click.option("--stdin", "from_stdin", is_flag=True, help="Read lines and do not prompt, also from a terminal.")
 @click.option(
     "--timeout",
     cls=Setting,

@@ -10,7 +10,7 @@ from click.shell_completion import get_completion_class
 EXAMPLES
   eval "$(checkpw completion bash)"                                 in ~/.bashrc
   eval "$(checkpw completion zsh)"                                  in ~/.zshrc
-  checkpw completion fish > ~/.config/fish/completions/checkpw.fish"""
+  checkpw completion fish > ~/.config/fish/completions/checkpw.fish""",
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context

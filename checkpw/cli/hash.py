@@ -29,9 +29,7 @@ stdin_option = click.option(
 )
 
 
-def make_hash(
-    scheme: str, cost: int | None, *, from_stdin: bool, longest: int = hashes.MAX_PASSWORD
-) -> bytes:
+def make_hash(scheme: str, cost: int | None, *, from_stdin: bool, longest: int = hashes.MAX_PASSWORD) -> bytes:
     """Ask for a password and return `{SCHEME}hash`; warns on standard error where that hides nothing.
 
     Raises:

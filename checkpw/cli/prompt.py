@@ -27,9 +27,7 @@ def password(*, from_stdin: bool, confirm: bool) -> Secret:
     elif not is_terminal():
         raise click.UsageError("standard input is not a terminal to ask for a password: give --stdin")
     else:
-        value = os.fsencode(
-            click.prompt("Password", hide_input=True, confirmation_prompt=confirm, err=True, type=str)
-        )
+        value = os.fsencode(click.prompt("Password", hide_input=True, confirmation_prompt=confirm, err=True, type=str))
     if not value:
         raise Misuse("the password is empty")
     if b"\0" in value:
