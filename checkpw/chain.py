@@ -83,7 +83,7 @@ def keep_to_ourselves() -> None:
     for descriptor in descriptors:
         if descriptor > 2:
             try:
-                posix.set_inheritable(descriptor, False)
+                posix.set_inheritable(descriptor, False)  # noqa: FBT003  it takes no keyword
             except OSError:
                 continue  # not open, or only for the listing
 

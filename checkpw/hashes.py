@@ -111,10 +111,6 @@ _MAX_PBKDF2_ROUNDS = 10_000_000
 
 _BASE64_OF_CRYPT = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
-# libcrypt's functions by name, None for one that it does not have. Filled on first use; two threads that come
-# at once write the same thing.
-_LIBCRYPT: "dict[str, Callable[..., Any] | None]" = {}
-
 
 def verify(stored: bytes, password: bytes) -> bool:
     """Tell whether the password matches the stored hash.
@@ -368,22 +364,19 @@ def _verify_passlib(stored: bytes, text: bytes, password: bytes, handler: str) -
 
 
 def _libcrypt(name: str) -> "Callable[..., Any] | None":
-    """Find a function of the C library's crypt family; None where there is none."""
-    if name not in _LIBCRYPT:
-        import ctypes
+    """Find a function of the C library's crypt family; None where there is none. A library is loaded only once."""
+    import ctypes
 
-        found = None
-        # Debian's name, Fedora's and Arch's, the development link, and the libc itself (musl). Not
-        # find_library: it starts ldconfig and a compiler, 20 ms.
-        for library in ("libcrypt.so.1", "libcrypt.so.2", "libcrypt.so", None):
-            try:
-                found = getattr(ctypes.CDLL(library), name)
-            except (OSError, AttributeError):
-                continue
-            found.restype = ctypes.c_char_p
-            break
-        _LIBCRYPT[name] = found
-    return _LIBCRYPT[name]
+    # Debian's name, Fedora's and Arch's, the development link, and the libc itself (musl). Not
+    # find_library: it starts ldconfig and a compiler, 20 ms.
+    for library in ("libcrypt.so.1", "libcrypt.so.2", "libcrypt.so", None):
+        try:
+            found: Callable[..., Any] = getattr(ctypes.CDLL(library), name)
+        except (OSError, AttributeError):
+            continue
+        found.restype = ctypes.c_char_p  # type: ignore[attr-defined]
+        return found
+    return None
 
 
 def _crypt(setting: bytes, password: bytes) -> bytes:

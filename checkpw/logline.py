@@ -9,10 +9,10 @@ PLAIN = frozenset(b"!#$%&'()*+,-./0123456789:;<>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[]^_
 
 
 def render(program: str, fields: "dict[str, Value]") -> bytes:
-    """Return the line of an event with its end.
+    r"""Return the line of an event with its end.
 
     A value that holds anything but `PLAIN` bytes, or nothing, stands in double quotes, with `"` and backslash escaped
-    and all that is not printable ASCII written `\\xHH`. So a login cannot begin a field or a line, and a pattern
+    and all that is not printable ASCII written `\xHH`. So a login cannot begin a field or a line, and a pattern
     anchored at the start of the line finds the client's address and nothing else.
     """
     words = [f"{key}={_quoted(value)}" for key, value in fields.items()]

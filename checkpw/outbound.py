@@ -89,8 +89,9 @@ class OutboundMessage:
             yield from self.abort()
             raise self._refusal
         assert self._delivery is not None
-        delivery, self._delivery = self._delivery, None
-        words = yield from delivery.commit()
+        # Until it has answered, the delivery stays ours to abort.
+        words = yield from self._delivery.commit()
+        self._delivery = None
         return words
 
     def abort(self) -> "Steps[None]":

@@ -6,7 +6,7 @@ after the door's.
 """
 
 from checkpw.checker import ACCEPTED, MISUSED, REJECTED, TEMPORARY, Answer
-from checkpw.errors import MessageRefused
+from checkpw.errors import CheckpwError, MessageRefused
 from checkpw.mess822.dates import format_stamp, format_utc
 from checkpw.mess822.outgoing import received_field
 from checkpw.operations import Receive, Send, Sleep, TimedOut
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from checkpw.peer import Peer
     from checkpw.policy import Policy
     from checkpw.queue.base import Door
+
+GOODBYE_TIMEOUT = 10.0
+"""Seconds that a client has for our last words."""
 
 DIAGNOSTIC_LINES = 10
 """How many lines of a checker's standard error are logged."""
@@ -92,7 +95,7 @@ class Submission:
             may_speak_lf=not peer.is_remote and not peer.uses_tls,
         )
         self._message: OutboundMessage | None = None
-        self._message_began = 0.0
+        self._began = self._message_began = 0.0
         self._serial = 0
         self._queued = 0
         self._queued_bytes = 0
@@ -107,19 +110,34 @@ class Submission:
         }
 
     def serve(self) -> "Steps[None]":
-        """Serve the client until the session is over."""
-        began = self._now()
+        """Serve the client until the session is over.
+
+        Raises:
+            TemporaryFailure: a signal wants us to end. The client is told, and what it was sending is not queued.
+        """
+        self._began = self._now()
+        try:
+            yield from self._serve()
+        except CheckpwError:
+            self._session.close(replies.NOT_SERVING, "shutdown")
+            yield from self._serve()
+            raise
+
+    def _serve(self) -> "Steps[None]":
         session = self._session
         while not isinstance(event := session.next_event(), Closed):
             if event is NEED_DATA:
                 yield from self._converse()
             else:
                 yield from self._handlers[type(event)](event)
+        if self._message is not None:  # its end was interrupted
+            yield from self._drop_message(MessageAborted(event.reason))
         try:
-            yield Send(session.data_to_send(), self._policy.idle_timeout)
+            yield Send(session.data_to_send(), min(GOODBYE_TIMEOUT, self._policy.idle_timeout))
         except (OSError, TimedOut):
             pass  # it is gone; nothing that was promised depends on these words
-        self._tell("session", reason=event.reason, messages=self._queued, bytes=self._queued_bytes, began=began)
+        counts = {"messages": self._queued, "bytes": self._queued_bytes}
+        self._tell("session", reason=event.reason, **counts, began=self._began)
 
     def _converse(self) -> "Steps[None]":
         """Say what there is to say, and listen."""
@@ -154,9 +172,16 @@ class Submission:
         else:
             answer = yield from self._checker.ask(attempt.credentials)
         reply = attempt.refusal or VERDICTS[answer.verdict]
+        self._tell_answer(attempt, answer, began)
         if reply is not None and reply.code == replies.AUTH_FAILED.code:
             # Until start + delay, and not for the delay: how long the check took is not to be seen.
             yield Sleep(max(0.0, began + self._policy.auth_delay - self._now()))
+        if reply is None:
+            self._session.accept()
+        else:
+            self._session.reject(reply)
+
+    def _tell_answer(self, attempt: AuthAttempted, answer: Answer, began: float) -> None:
         for line in answer.diagnostics.splitlines()[:DIAGNOSTIC_LINES]:
             self._tell("checker", says=line, began=began)
         self._tell(
@@ -172,10 +197,6 @@ class Submission:
             self._tell("warning", text="the checker says that it is misused: check its arguments", began=began)
         if self._peer.is_remote and not self._peer.uses_tls and not self._peer.is_loopback:
             self._tell("warning", text="a password came over the network without TLS", began=began)
-        if reply is None:
-            self._session.accept()
-        else:
-            self._session.reject(reply)
 
     # Mail.
 
@@ -203,14 +224,16 @@ class Submission:
         yield from self._message.take(block.data)
 
     def _queue_message(self, ended: MessageEnded) -> "Steps[None]":
-        message, self._message = self._message, None
+        message = self._message
         assert message is not None
         try:
             words = yield from message.finish()
         except MessageRefused as refusal:
+            self._message = None
             self._tell_message(message, "refused", refusal)
             self._session.reject(Reply(refusal.code, refusal.enhanced, refusal.reply_text))
             return
+        self._message = None
         self._queued += 1
         self._queued_bytes += message.size
         self._tell_message(message, "queued", stray_cr="yes" if ended.had_stray_returns else "no")

@@ -1,7 +1,7 @@
 """What a store of accounts is, and the one way to ask it."""
 
 from checkpw import hashes
-from checkpw.errors import Rejected
+from checkpw.errors import Rejected, TemporaryFailure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,8 +56,11 @@ def authenticate(store: "Store", credentials: "Credentials") -> "Account":
     if entry is not None and hashes.usable(entry.stored):
         is_right = hashes.verify(entry.stored, password)
     else:
-        hashes.verify(decoy, password)
         is_right = False
+        try:
+            hashes.verify(decoy, password)
+        except TemporaryFailure:
+            pass  # somebody else's damaged hash is not this login's trouble
     if entry is None or not is_right:
         raise Rejected("unknown login or wrong password")
     store.admit(entry)

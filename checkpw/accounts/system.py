@@ -111,6 +111,6 @@ class System:
             raise Rejected("the account has expired")
         if ages.last_change == 0:
             raise Rejected("the password has to be changed first")
-        if ages.last_change > 0 and ages.maximum >= 0 and ages.inactive >= 0:
-            if self._today > ages.last_change + ages.maximum + ages.inactive:
-                raise Rejected("the password has expired")
+        has_term = ages.last_change > 0 and ages.maximum >= 0 and ages.inactive >= 0
+        if has_term and self._today > ages.last_change + ages.maximum + ages.inactive:
+            raise Rejected("the password has expired")

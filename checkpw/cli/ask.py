@@ -83,7 +83,7 @@ EXIT STATUS
 @click.option("--quiet", is_flag=True, help="Answer by the exit status only.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- PROGRAM [ARGS]...")
 @click.pass_obj
-def ask(  # noqa: PLR0917  click passes by name
+def ask(
     environ: Mapping[str, str],
     login: str | None,
     from_stdin: bool,

@@ -96,12 +96,13 @@ def _server(settings: dict[str, str], log: Path) -> Iterator[tuple[int, str]]:
         tcpserver = shutil.which("tcpserver")
         if tcpserver:
             listener.close()
-            argv, how, handed = [tcpserver, "-vRl0", "127.0.0.1", str(port), *_ofmipd()], "under tcpserver", ()
+            handed: tuple[int, ...] = ()
+            argv, how = [tcpserver, "-vRl0", "127.0.0.1", str(port), *_ofmipd()], "under tcpserver"
         else:
             listener.listen(64)
             number = listener.fileno()
             argv = [sys.executable, "-I", "-c", "from checkpw.cli.demo import listen; listen()", str(number)]
-            how, handed = "tcpserver is not installed, so under a listener of the demo's own", (number,)
+            how, handed = "under a listener of the demo's own, because tcpserver is not installed", (number,)
         with log.open("wb") as file:
             process = subprocess.Popen(argv, env=settings, stderr=file, pass_fds=handed, start_new_session=True)
         try:
@@ -129,8 +130,9 @@ def listen() -> None:
     while True:
         connection, (ip, port) = listener.accept()
         with connection:
+            number = connection.fileno()
             addresses = {"PROTO": "TCP", "TCPREMOTEIP": ip, "TCPREMOTEPORT": str(port)}
-            subprocess.Popen(_ofmipd(), stdin=connection, stdout=connection, env=os.environ | addresses)
+            subprocess.Popen(_ofmipd(), stdin=number, stdout=number, env=os.environ | addresses)
 
 
 def _submit(port: int, password: str) -> None:
@@ -200,4 +202,3 @@ def _explain(place: Path, port: int, settings: dict[str, str], password: str) ->
 
 def _step(words: str) -> None:
     click.secho(f"\n{words}", bold=True)
-

@@ -43,10 +43,10 @@ def run(name: str, main: "Callable[[list[bytes], dict[bytes, bytes]], int | chai
     except BaseException as error:  # noqa: BLE001  whatever it was, it must not become status 1
         _say(f"{name}: unexpected trouble: {_without_values(error)}")
     finally:
-        posix._exit(status)
+        posix._exit(status)  # noqa: SLF001  the name says what it skips, not that it is private
 
 
-def _interrupted(number: int, frame: object) -> None:
+def _interrupted(number: int, _frame: object) -> None:
     raise TemporaryFailure(f"ended by signal {number}")
 
 

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 REFUSAL = b"451 4.3.0 unable to read configuration\r\n"
 """What a client gets in place of a greeting."""
 
-GOODBYE = b"421 4.3.0 service not available, closing\r\n"
-"""What it gets when we have to go in the middle of a session."""
-
 
 def main(argv: list[bytes], environ: dict[bytes, bytes]) -> int:
     """Serve one client and return 0, also when it went away or was sent away.
@@ -36,11 +33,7 @@ def main(argv: list[bytes], environ: dict[bytes, bytes]) -> int:
     except CheckpwError:
         _say_last(REFUSAL)
         raise
-    try:
-        StdioRunner().run(submission.serve())
-    except CheckpwError:  # a signal
-        _say_last(GOODBYE)
-        raise
+    StdioRunner().run(submission.serve())
     return 0
 
 

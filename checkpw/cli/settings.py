@@ -151,7 +151,7 @@ def open_door(environment: Environment, hostname: bytes, serial: "Iterator[int]"
     if kind == b"sendmail" and place.startswith(b"/"):
         from checkpw.queue.sendmail import Sendmail
 
-        spool = environment.word(b"TMPDIR", b"/tmp")  # noqa: S108  the file has no name there
+        spool = environment.word(b"TMPDIR", b"/tmp")
         return Sendmail(place, spool, timeout, carries_smtputf8=carries_smtputf8)
     if url:
         raise TemporaryFailure(f"OFMIPD_QUEUE={url!a} names no door: want maildir:/path or sendmail:/path")

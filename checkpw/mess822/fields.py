@@ -5,6 +5,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+NAME_BYTES = bytes(range(33, 127)).replace(b":", b"")
+"""What a field name is made of (RFC 5322 section 2.2)."""
+
+
 class TooLarge(Exception):
     """A header passed its limit."""
 
@@ -33,7 +37,7 @@ class HeaderCollector:
         self._text += text
         while (end := self._text.find(b"\n", self._at)) >= 0:
             line = self._text[self._at : end]
-            if not line or not (is_continuation(line) and self._at or field_name(line)):
+            if not line or not ((self._at and is_continuation(line)) or field_name(line)):
                 rest = self._text[self._at :]
                 return self._within_limit(self._text[: self._at]), rest if not line else b"\n" + rest
             self._at = end + 1
@@ -62,14 +66,13 @@ def field_name(line: bytes) -> bytes | None:
     """
     name, colon, _ = line.partition(b":")
     name = name.rstrip(b" \t")
-    if not colon or not name or any(byte < 33 or byte > 126 for byte in name):
+    if not colon or not name or name.translate(None, NAME_BYTES):
         return None
     return name.lower()
 
 
 def split_fields(header: bytes) -> "Iterator[tuple[bytes, bytes]]":
     """Yield the name of each field in lower case, and the field with its line ends."""
-    name, lines = b"", b""
     start = 0
     while start < len(header):
         end = header.find(b"\n", start) + 1 or len(header)

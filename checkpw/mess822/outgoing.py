@@ -13,7 +13,8 @@ def rewrite(header: bytes, *, received: bytes, date: bytes, message_id: bytes, h
     Args:
         header: fields whose lines end in LF.
         received: the trace field with its line end, which comes first.
-        date, message_id: the bodies of the fields to add where they are missing.
+        date: body of the field to add where it is missing.
+        message_id: likewise.
         hops: so many Received fields are one too many.
 
     Raises:

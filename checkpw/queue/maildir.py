@@ -83,32 +83,35 @@ class MaildirDelivery:
 
     def commit(self) -> "Steps[bytes]":
         """Have the file on disk, move it to new, and have that on disk."""
-        try:
-            if self._failure is not None:
-                raise MessageRefused(*self._failure)
+        if self._failure is None:
             try:
-                yield Sync(self._descriptor)
-                # link and unlink, as maildir(5) has it: rename would replace a file of the same name.
-                posix.link(self._temporary, self._final)
-                directory = posix.open(self._final.rpartition(b"/")[0], posix.O_RDONLY | posix.O_CLOEXEC)
-                try:
-                    yield Sync(directory)
-                finally:
-                    yield Close(directory)
+                yield from self._move()
             except OSError:
-                raise MessageRefused(*FULL) from None
-        finally:
-            yield from self.abort()
+                self._failure = FULL
+        yield from self.abort()
+        if self._failure is not None:
+            raise MessageRefused(*self._failure)
         return b""
+
+    def _move(self) -> "Steps[None]":
+        yield Sync(self._descriptor)
+        # link and unlink, as maildir(5) has it: rename would replace a file of the same name.
+        posix.link(self._temporary, self._final)
+        directory = posix.open(self._final.rpartition(b"/")[0], posix.O_RDONLY | posix.O_CLOEXEC)
+        try:
+            yield Sync(directory)
+        except OSError:
+            posix.unlink(self._final)  # nobody was told yet that it is there
+            raise
+        finally:
+            posix.close(directory)
 
     def abort(self) -> "Steps[None]":
         """Close the file and remove it from tmp."""
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
-            try:
-                posix.unlink(self._temporary)
-            finally:
-                yield Close(descriptor)
+            posix.unlink(self._temporary)
+            yield Close(descriptor)
 
 
 def _make(directory: bytes) -> None:

@@ -83,28 +83,29 @@ class SendmailDelivery:
 
     def commit(self) -> "Steps[bytes]":
         """Start the program on the complete message, and wait for its word."""
-        try:
-            if self._is_broken:
-                raise MessageRefused(*NOT_SPOOLED)
+        if self._is_broken:
+            refusal: tuple[int, bytes, bytes] | None = NOT_SPOOLED
+        else:
             posix.lseek(self._descriptor, 0, SEEK_SET)
-            yield from self._run()
-        finally:
-            yield from self.abort()
+            refusal = yield from self._run()
+        yield from self.abort()
+        if refusal is not None:
+            raise MessageRefused(*refusal)
         return b""
 
-    def _run(self) -> "Steps[None]":
+    def _run(self) -> "Steps[tuple[int, bytes, bytes] | None]":
+        """Run the program and return what is wrong with the message, None if nothing is."""
         wiring = ((self._descriptor, (0,)), (NULL, (1,)), (LOG, (2,)))
         try:
             child = yield Spawn(self._argv, self._environ, wiring)
         except OSError:
-            raise MessageRefused(*NOT_STARTED) from None
+            return NOT_STARTED
         try:
             ended = yield Wait(child, self._timeout)
         except TimedOut:
             yield Kill(child)
-            raise MessageRefused(*TOO_SLOW) from None
-        if ended.status != 0:
-            raise MessageRefused(*STATUSES.get(ended.status, TEMPORARY))
+            return TOO_SLOW
+        return None if ended.status == 0 else STATUSES.get(ended.status, TEMPORARY)
 
     def abort(self) -> "Steps[None]":
         """Give the spool file up; it has no name, so that nothing is left of it."""

@@ -6,6 +6,7 @@ import select
 import time
 
 from checkpw import chain, operations
+from checkpw.errors import CheckpwError
 from checkpw.operations import Child, Ended, TimedOut
 
 TYPE_CHECKING = False
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from checkpw.operations import Operation, Result, Steps
+    from checkpw.operations import Result, Steps
 
 BLOCK = 128 * 1024
 """Bytes read from the client at once: enough that the cost per block vanishes, little enough to stay in the cache."""
@@ -54,7 +55,11 @@ class StdioRunner:
         }
 
     def run(self, steps: "Steps[Result]") -> "Result":
-        """Perform what `steps` yields and return what it returns; no child outlives this."""
+        """Perform what `steps` yields and return what it returns; no child outlives this.
+
+        A signal that ends the program comes as `CheckpwError` out of an operation. It is raised at the `yield` like
+        any other failure, so that the generator can clean up and say goodbye before it passes it on.
+        """
         outcome: object = None
         failure: Exception | None = None
         try:
@@ -67,7 +72,7 @@ class StdioRunner:
                 outcome, failure = None, None
                 try:
                     outcome = self._perform[type(operation)](operation)
-                except (OSError, TimedOut) as error:
+                except (OSError, TimedOut, CheckpwError) as error:
                     failure = error
         finally:
             steps.close()

@@ -4,6 +4,8 @@ from checkpw.smtp import replies
 from checkpw.smtp.limits import MAX_ADDRESS, MAX_SIZE_DIGITS
 from checkpw.smtp.replies import CommandRefused, Reply
 
+CONTROLS = bytes((*range(32), 127))
+
 QUOTE, BACKSLASH = b'"'[0], b"\\"[0]
 
 
@@ -35,7 +37,7 @@ def parse_path(argument: bytes) -> tuple[bytes, list[bytes]]:
     address, rest = _unquote(text, stop[0])
     if len(address) >= MAX_ADDRESS:
         raise CommandRefused(replies.ADDRESS_TOO_LONG)
-    if any(byte < 32 or byte == 127 for byte in address):
+    if len(address.translate(None, CONTROLS)) != len(address):
         raise CommandRefused(replies.ADDRESS_CONTROL)
     if stop == b">" and rest and not rest.startswith(b" "):
         raise CommandRefused(replies.SYNTAX)

@@ -168,10 +168,10 @@ def main():
             front_ends["C ofmipd"] = lambda: large_message([other, "", "mail.example"], served)
         figures, done = rounds(front_ends, seconds / 2)
         print(f"\nA message of {MEGABYTES} MB, CPU of the front end alone, medians of {done}")
-        for name, values in figures.items():
+        for server, values in figures.items():
             spent = statistics.median(value[0] for value in values)
             peak = max(value[1] for value in values)
-            print(f"  {name:34} {spent:9.3f} s    {MEGABYTES / spent:6.0f} MB per CPU second   peak {peak} KiB")
+            print(f"  {server:34} {spent:9.3f} s    {MEGABYTES / spent:6.0f} MB per CPU second   peak {peak} KiB")
 
 
 if __name__ == "__main__":

@@ -210,7 +210,7 @@ def test_bcrypt_reads_72_bytes_with_libcrypt_and_with_the_package(monkeypatch):
     """What follows the 72nd byte does not matter to bcrypt, and is no error either."""
     stored = hashes.make("BLF-CRYPT", Secret(b"p" * 72), cost=4)
     assert hashes.verify(stored, b"p" * 72 + b"more")
-    monkeypatch.setattr(hashes, "_LIBCRYPT", {"crypt_r": None})
+    monkeypatch.setattr(hashes, "_libcrypt", lambda _name: None)
     assert hashes.verify(stored, b"p" * 72 + b"more")
     assert not hashes.verify(stored, b"p" * 71)
 
@@ -218,14 +218,14 @@ def test_bcrypt_reads_72_bytes_with_libcrypt_and_with_the_package(monkeypatch):
 @pytest.mark.parametrize("stored", [FOREIGN[7], FOREIGN[8], FOREIGN[9], FOREIGN[11], FOREIGN[14]], ids=repr)
 def test_without_libcrypt_the_packages_step_in(monkeypatch, stored):
     """On a machine without libcrypt the common forms are verified by bcrypt and passlib."""
-    monkeypatch.setattr(hashes, "_LIBCRYPT", {"crypt_r": None})
+    monkeypatch.setattr(hashes, "_libcrypt", lambda _name: None)
     assert hashes.verify(stored, b"secret")
     assert not hashes.verify(stored, b"wrong")
 
 
 def test_without_libcrypt_its_own_forms_are_trouble(monkeypatch):
     """Where nothing knows yescrypt, a yescrypt hash is trouble, and making one says so."""
-    monkeypatch.setattr(hashes, "_LIBCRYPT", {"crypt_r": None, "crypt_gensalt_rn": None})
+    monkeypatch.setattr(hashes, "_libcrypt", lambda _name: None)
     with pytest.raises(TemporaryFailure, match="YESCRYPT"):
         hashes.verify(b"$y$j75$abcdefgh$uMUXG79B2cFpoAYyDccUnsaH/aGTyBYMlnQidzyag01", b"secret")
     with pytest.raises(TemporaryFailure, match="yescrypt"):
@@ -236,7 +236,7 @@ def test_without_libcrypt_a_hash_of_the_old_defect_is_trouble(monkeypatch):
     """$2x$ marks hashes of a sign error; the bcrypt package would compute them without it, and say yes wrongly."""
     stored = b"$2x$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW"
     assert hashes.verify(stored, b"secret")
-    monkeypatch.setattr(hashes, "_LIBCRYPT", {"crypt_r": None})
+    monkeypatch.setattr(hashes, "_libcrypt", lambda _name: None)
     with pytest.raises(TemporaryFailure):
         hashes.verify(stored, b"secret")
 
@@ -251,7 +251,7 @@ def test_without_libcrypt_a_hash_of_the_old_defect_is_trouble(monkeypatch):
 )
 def test_a_missing_package_is_temporary(monkeypatch, package, stored):
     """A package that is not installed is our trouble and never a wrong password."""
-    monkeypatch.setattr(hashes, "_LIBCRYPT", {"crypt_r": None})
+    monkeypatch.setattr(hashes, "_libcrypt", lambda _name: None)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(TemporaryFailure, match="package"):
         hashes.verify(stored, b"secret")
@@ -260,7 +260,7 @@ def test_a_missing_package_is_temporary(monkeypatch, package, stored):
 def test_libcrypt_saying_no_is_no_hash(monkeypatch):
     """What libcrypt returns instead of a hash (a token with a star, or NULL) never matches a stored string."""
     for answer in (b"*0", b"*1", None):
-        monkeypatch.setattr(hashes, "_LIBCRYPT", {"crypt_r": lambda *_, answer=answer: answer})
+        monkeypatch.setattr(hashes, "_libcrypt", lambda _name, answer=answer: lambda *_: answer)
         with pytest.raises(TemporaryFailure):
             hashes.verify(b"$z$whatever", b"secret")
 
