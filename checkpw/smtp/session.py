@@ -183,9 +183,13 @@ class Session:
         self._output.append(reply.render())
 
     def _refuse(self, reply: Reply) -> None:
-        """Give a negative reply and count it."""
+        """Give a negative reply, and count it if it is the client's fault.
+
+        4xx is not: who sends to 1,100 recipients gets 100 times 452, and must get its 250 for the others.
+        """
         self._say(reply)
-        self._errors += 1
+        if reply.code >= 500:
+            self._errors += 1
         if self._errors >= self._limits.errors:
             self._end(replies.TOO_MANY_ERRORS, "errors")
 
