@@ -8,6 +8,7 @@ import ctypes
 import errno
 import time
 
+from checkpw import hashes
 from checkpw.account import Account
 from checkpw.accounts import decoy
 from checkpw.accounts.base import Entry
@@ -76,9 +77,14 @@ class System:
         if not self._ask("getpwnam_r", login, user):
             return None
         account = Account(user.name, user.uid, user.gid, user.dir, user.shell)
-        if not self._ask("getspnam_r", login, shadow):
-            return Entry(account, user.passwd or b"")
-        return Entry(account, shadow.passwd or b"", shadow)
+        if self._ask("getspnam_r", login, shadow):
+            entry = Entry(account, shadow.passwd or b"", shadow)
+        else:
+            entry = Entry(account, user.passwd or b"")
+        if not hashes.usable(entry.stored) and _is_forbidden(SHADOW):
+            # Where nsswitch.conf names a second source, that one's "unknown" or made-up record has hidden the refusal.
+            raise TemporaryFailure("shadow may not be read")
+        return entry
 
     def _ask(self, function: str, login: bytes, record: ctypes.Structure) -> bool:
         """Call one of the reentrant look-ups; tell whether it knew the name."""
@@ -114,3 +120,13 @@ class System:
         has_term = ages.last_change > 0 and ages.maximum >= 0 and ages.inactive >= 0
         if has_term and self._today > ages.last_change + ages.maximum + ages.inactive:
             raise Rejected("the password has expired")
+
+
+def _is_forbidden(path: bytes) -> bool:
+    try:
+        with open(path, "rb"):
+            return False
+    except PermissionError:
+        return True
+    except OSError:
+        return False
