@@ -126,13 +126,14 @@ def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
 def listen() -> None:
     """Be a UCSPI server that is just enough: one ofmipd per connection, with tcp-environ(5)."""
     listener = socket.socket(fileno=int(sys.argv[1]))
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a connection ended
+    children: list[subprocess.Popen[bytes]] = []
     while True:
+        children = [child for child in children if child.poll() is None]
         connection, (ip, port) = listener.accept()
         with connection:
             number = connection.fileno()
             addresses = {"PROTO": "TCP", "TCPREMOTEIP": ip, "TCPREMOTEPORT": str(port)}
-            subprocess.Popen(_ofmipd(), stdin=number, stdout=number, env=os.environ | addresses)
+            children.append(subprocess.Popen(_ofmipd(), stdin=number, stdout=number, env=os.environ | addresses))
 
 
 def _submit(port: int, password: str) -> None:

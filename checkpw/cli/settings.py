@@ -20,6 +20,7 @@ QMAIL_HOME = b"/var/qmail"
 DEFAULT_HOSTNAME = b"ofmipd.local"
 DEFAULT_TIMEOUT = 300.0
 LEAST_AUTH_TRIES = 3
+MAX_DIGITS = 18
 MAX_EXIT_STATUS = 255
 
 
@@ -50,7 +51,7 @@ class Environment:
         text = self.word(name) or (self.control(control) if control else b"")
         if not text:
             return default
-        if not text.isdigit() or int(text) < least:
+        if not text.isdigit() or len(text) > MAX_DIGITS or int(text) < least:
             raise TemporaryFailure(f"{name.decode()}: {text!a} is not a number of at least {least}")
         return int(text)
 
@@ -60,7 +61,7 @@ class Environment:
         if not text:
             return default
         whole, _, fraction = text.partition(b".")
-        if not (whole + fraction).isdigit():
+        if not (whole + fraction).isdigit() or len(text) > MAX_DIGITS:
             raise TemporaryFailure(f"{name.decode()}: {text!a} is not a number of seconds")
         return float(text)
 

@@ -137,7 +137,7 @@ class QmailDelivery:
             yield Close(self._child.ends[ENVELOPE])
             try:
                 ended = yield Wait(self._child, self._timeout, self._child.ends[CUSTOM_ERROR], CUSTOM_BYTES)
-            except TimedOut:
+            except (OSError, TimedOut):
                 self._is_late = True
             else:
                 # Programs that leave with 0 before they read everything did not queue everything.

@@ -102,7 +102,7 @@ class SendmailDelivery:
             return NOT_STARTED
         try:
             ended = yield Wait(child, self._timeout)
-        except TimedOut:
+        except (OSError, TimedOut):
             yield Kill(child)
             return TOO_SLOW
         return None if ended.status == 0 else STATUSES.get(ended.status, TEMPORARY)

@@ -184,11 +184,15 @@ class StdioRunner:
     def _kill(self, operation: operations.Kill) -> None:
         child = operation.child
         if child.pid in self._children:
+            for kill in (posix.killpg, posix.kill):  # the second for one that has left its group
+                try:
+                    kill(child.pid, SIGKILL)
+                except OSError:
+                    continue
             try:
-                posix.killpg(child.pid, SIGKILL)
+                posix.waitpid(child.pid, 0)
             except OSError:
-                posix.kill(child.pid, SIGKILL)  # it has left its group
-            posix.waitpid(child.pid, 0)
+                pass  # somebody else has collected it
             self._forget(child)
 
     def _forget(self, child: Child) -> None:
@@ -206,6 +210,10 @@ class StdioRunner:
         posix.fsync(operation.descriptor)
 
 
+MAX_POLL = 2**31 - 1
+"""Milliseconds that fit into poll's argument: 24 days. Whoever waits longer asks again."""
+
+
 class Deadline:
     """A point in time that a wait must not pass."""
 
@@ -215,13 +223,13 @@ class Deadline:
         self._at = None if timeout is None else time.monotonic() + timeout
 
     def milliseconds(self) -> float | None:
-        """Return what is left, for poll; raises `TimedOut` when nothing is."""
+        """Return what is left, for poll, or as much of it as poll takes; raises `TimedOut` when nothing is."""
         if self._at is None:
             return None
         left = self._at - time.monotonic()
         if left <= 0:
             raise TimedOut
-        return left * 1000
+        return min(left * 1000, MAX_POLL)
 
 
 def _widen(pipe: int) -> None:
