@@ -4,6 +4,8 @@ Nothing here waits for a fixed time: a condition is polled until it holds, and e
 started and did not see the end of is killed when it is over.
 """
 
+import ast
+import base64
 import contextlib
 import fcntl
 import json
@@ -358,10 +360,15 @@ def checkpassword(programs, start, pipe, accounts):
 class Session:
     """A running ofmipd, its client's end of it, and its log."""
 
-    def __init__(self, process):
+    def __init__(self, process, log):
         self.process = process
         self.pid = process.pid
+        self._log = log
         self._received = b""
+
+    def log(self):
+        """Give what it has logged so far."""
+        return os.pread(self._log, 1 << 24, 0)
 
     def send(self, data):
         """Say something, at once; that nobody listens any more is no trouble."""
@@ -376,7 +383,7 @@ class Session:
             patience = max(0.0, deadline - time.monotonic())
             assert select.select([self.process.stdout], [], [], patience)[0], f"no reply, only {self._received}"
             piece = os.read(self.process.stdout.fileno(), 65536)
-            assert piece, f"the end, and only {self._received}; log: {self.process.stderr.read()}"
+            assert piece, f"the end, and only {self._received}; log: {self.log()}"
             self._received += piece
         self._received = self._received[found.end() :]
         return found[0]
@@ -399,15 +406,15 @@ class Session:
         if not self.process.stdin.closed:
             self.hang_up()
         self.process.stdin = None
-        out, log = self.process.communicate(timeout=PATIENCE)
-        return types.SimpleNamespace(status=self.process.returncode, replies=self._received + out, log=log)
+        out, _ = self.process.communicate(timeout=PATIENCE)
+        return types.SimpleNamespace(status=self.process.returncode, replies=self._received + out, log=self.log())
 
 
 @pytest.fixture
-def ofmipd(programs, start):
+def ofmipd(programs, start, resources):
     """Give a function that starts ofmipd for a client who may send without AUTH, or who is asked for a login.
 
-    `environ` adds settings, None takes one away; `state` is that of `start`.
+    `environ` adds settings, None takes one away; `state` is that of `start`. The log is a file, which is never full.
     """
 
     def begin(*checker, environ=None, arguments=("", "mail.example"), directory=programs, **state):
@@ -421,7 +428,9 @@ def ofmipd(programs, start):
         }
         settings = {name: value for name, value in settings.items() if value is not None}
         argv = [directory / "ofmipd", *arguments, *checker]
-        return Session(start(argv, settings, stdin=subprocess.PIPE, **state))
+        log = os.memfd_create("log")
+        resources.callback(os.close, log)
+        return Session(start(argv, settings, **{"stdin": subprocess.PIPE, "stderr": log, **state}), log)
 
     return begin
 
@@ -431,10 +440,15 @@ TEXT = b"Subject: a test\r\nDate: 1 Jan 2026 00:00:00 -0000\r\nMessage-ID: <1@cl
 MESSAGE = ENVELOPE + b"DATA\r\n" + TEXT + b".\r\n"
 
 
+def plain(login, password):
+    """Give an AUTH PLAIN command."""
+    return b"AUTH PLAIN " + base64.b64encode(b"\0%s\0%s" % (login, password))
+
+
 @pytest.fixture(scope="session")
 def mail():
-    """Give one message, as a client sends it."""
-    return types.SimpleNamespace(envelope=ENVELOPE, text=TEXT, whole=MESSAGE)
+    """Give one message, as a client sends it, and the function that makes an AUTH command."""
+    return types.SimpleNamespace(envelope=ENVELOPE, text=TEXT, whole=MESSAGE, plain=plain)
 
 
 @pytest.fixture
@@ -457,6 +471,48 @@ def submit(ofmipd):
         return done
 
     return send
+
+
+# --- programs that look around
+
+
+@pytest.fixture
+def recorder(tmp_path, script):
+    """Give a function that writes a program which notes down all that it was given, and then does what it is told."""
+
+    def write(name, then="", status=0):
+        note = tmp_path / f"{name}.note"
+        text = f"""
+import os, sys, time
+descriptors = {{}}
+for number in os.listdir("/proc/self/fd"):
+    try:
+        descriptors[int(number)] = os.readlink("/proc/self/fd/" + number)
+    except OSError:
+        pass
+environ = open("/proc/self/environ", "rb").read().split(b"\\0")[:-1]
+given = dict(descriptors=descriptors, environ=dict(entry.split(b"=", 1) for entry in environ),
+    argv=[os.fsencode(word) for word in sys.argv], group=os.getpgrp(), pid=os.getpid(), cwd=os.getcwd(), read={{}})
+def read(descriptor):
+    given["read"][descriptor] = open(descriptor, "rb", closefd=False).read()
+{then}
+open({str(note)!r}, "a").write(repr(given) + "\\n")
+os._exit({status})
+"""
+        path = script(name, text, first_line=f"#!{sys.executable} -IS")
+        return path, lambda: [ast.literal_eval(line) for line in note.read_text().splitlines()]
+
+    return write
+
+
+@pytest.fixture
+def extra(pipe, tmp_path, resources):
+    """Give descriptors that ofmipd inherits and that are nobody else's business."""
+    (tmp_path / "extra").touch()
+    file = os.open(tmp_path / "extra", os.O_RDWR)
+    resources.callback(os.close, file)
+    reading, writing = pipe()
+    return {3: reading, 5: file, 9: writing, 20: file}
 
 
 # --- the log
