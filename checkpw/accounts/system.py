@@ -8,13 +8,15 @@ import ctypes
 import errno
 import time
 
-from checkpw import hashes
 from checkpw.account import Account
 from checkpw.accounts import decoy
 from checkpw.accounts.base import Entry
 from checkpw.errors import Rejected, TemporaryFailure
 
 SHADOW = b"/etc/shadow"
+
+SHADOWED = b"x"
+"""What stands in passwd(5) for an account whose hash is in shadow(5)."""
 
 SECONDS_PER_DAY = 86400
 
@@ -73,18 +75,16 @@ class System:
         """
         if not login or b"\0" in login:
             return None
+        _must_be_readable(SHADOW)
         user, shadow = _Passwd(), _Shadow()
         if not self._ask("getpwnam_r", login, user):
             return None
         account = Account(user.name, user.uid, user.gid, user.dir, user.shell)
         if self._ask("getspnam_r", login, shadow):
-            entry = Entry(account, shadow.passwd or b"", shadow)
-        else:
-            entry = Entry(account, user.passwd or b"")
-        if not hashes.usable(entry.stored) and _is_forbidden(SHADOW):
-            # Where nsswitch.conf names a second source, that one's "unknown" or made-up record has hidden the refusal.
-            raise TemporaryFailure("shadow may not be read")
-        return entry
+            return Entry(account, shadow.passwd or b"", shadow)
+        if user.passwd == SHADOWED:
+            raise TemporaryFailure(f"account {login!a} has its password in shadow, and shadow does not know it")
+        return Entry(account, user.passwd or b"")
 
     def _ask(self, function: str, login: bytes, record: ctypes.Structure) -> bool:
         """Call one of the reentrant look-ups; tell whether it knew the name."""
@@ -122,11 +122,16 @@ class System:
             raise Rejected("the password has expired")
 
 
-def _is_forbidden(path: bytes) -> bool:
+def _must_be_readable(path: bytes) -> None:
+    """Raise `TemporaryFailure` for a file that is there and may not be read.
+
+    getspnam_r does not tell: where nsswitch.conf names a second source, that one's "unknown" hides the refusal. Every
+    login is answered alike, so that nobody learns which ones there are.
+    """
     try:
         with open(path, "rb"):
-            return False
-    except PermissionError:
-        return True
-    except OSError:
-        return False
+            return
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise TemporaryFailure(f"unable to read {path!a}: {error.strerror}") from None
