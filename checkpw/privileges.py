@@ -20,8 +20,9 @@ def identity_for(account: "Account", service_user: bytes) -> tuple[int, int] | N
         TemporaryFailure: the chain would go on as root for a virtual user, or with a uid from a file that is in doubt.
     """
     if account.uid is not None and account.gid is not None:
-        # Not only as root: a capability is enough to become somebody.
-        if account.doubt and not _is_exactly(account.uid, account.gid):
+        # Not only as root: a capability is enough to become somebody. Who is that somebody already may stay so,
+        # but for root.
+        if account.doubt and (0 in (account.uid, account.gid) or not _is_exactly(account.uid, account.gid)):
             raise TemporaryFailure(f"account {account.login!a}: {account.doubt}")
         return account.uid, account.gid
     if 0 not in posix.getresuid():

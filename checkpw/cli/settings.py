@@ -133,7 +133,12 @@ def read_checker(environment: Environment, chain: list[bytes], environ: dict[byt
         return None
     codes = environment.word(b"OFMIPD_REJECT_CODES", b"1").replace(b",", b" ").split()
     for code in codes:
-        if not code.isdigit() or not 1 <= int(code) <= MAX_EXIT_STATUS or int(code) == TemporaryFailure.exit_status:
+        if (
+            not code.isdigit()
+            or len(code) > MAX_DIGITS
+            or not 1 <= int(code) <= MAX_EXIT_STATUS
+            or int(code) == TemporaryFailure.exit_status
+        ):
             raise TemporaryFailure(f"OFMIPD_REJECT_CODES: {code!a} cannot mean no")
     timeout = environment.seconds(b"OFMIPD_CHECKER_TIMEOUT", 30.0)
     return Checker(chain, environ, frozenset({1, *map(int, codes)}), timeout)
