@@ -299,6 +299,18 @@ def test_ofmipd_with_closed_descriptors(ofmipd, accounts, mail, tmp_path, closed
     assert path.read_bytes() == b"joe:{PLAIN}secret::::::\n"
 
 
+def test_a_closed_log_is_not_the_spool_file(ofmipd, script, mail, tmp_path):
+    """Without 2, what a sendmail program complains about does not end up in the message that it reads."""
+    sendmail = script("sendmail", f"echo noise; echo noise >&2; cat >{tmp_path}/message")
+    session = ofmipd(environ={"OFMIPD_QUEUE": f"sendmail:{sendmail}", "TMPDIR": str(tmp_path)}, closed={2})
+    session.send(mail.whole + b"QUIT\r\n")
+    done = session.end()
+    assert b"\r\n250 2.0.0 ok\r\n221 " in done.replies
+    message = (tmp_path / "message").read_bytes()
+    assert message.startswith(b"Received: ")
+    assert message.endswith(mail.text.replace(b"\r\n", b"\n"))
+
+
 # --- becoming somebody
 
 
