@@ -4,6 +4,8 @@ import os
 import pathlib
 import re
 import signal
+import socket
+import struct
 import subprocess
 import time
 
@@ -513,6 +515,25 @@ def test_a_client_that_goes_away_leaves_nothing(door, ofmipd, mail, events, part
     assert not door.queued()
     assert not door.left_over()
     assert [fields["result"] for fields in events(done.log, "message")] == [b"aborted"]
+
+
+@pytest.mark.parametrize("part", ["in a long body", "in a chunk", "at the dot"])
+def test_a_connection_that_is_reset_leaves_nothing(door, start, programs, mail, tools, part):
+    """A TCP reset in the middle of a message is a way to go like any other: status 0, and nothing is queued."""
+    environ = {"PATH": "/usr/bin:/bin", "TCPREMOTEIP": "192.0.2.7", "RELAYCLIENT": "", "OFMIPD_QMAIL": "/nonexistent"}
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as client:
+        server, _ = listener.accept()
+        with server:
+            process = start([programs / "ofmipd", "", "h"], {**environ, **door.environ}, stdin=server, stdout=server)
+        client.sendall(mail.envelope + PARTS[part])
+        answer = b""
+        while answer.count(b"\n") < (5 if part != "in a chunk" else 4):
+            answer += client.recv(4096)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    _, log = process.communicate(timeout=tools.patience)
+    assert (process.returncode, b"result=aborted" in log) == (0, True)
+    assert not door.queued()
+    assert not door.left_over()
 
 
 def test_a_client_that_falls_silent_leaves_nothing(door, ofmipd, mail, events):
