@@ -184,15 +184,17 @@ class StdioRunner:
     def _kill(self, operation: operations.Kill) -> None:
         child = operation.child
         if child.pid in self._children:
-            for kill in (posix.killpg, posix.kill):  # the second for one that has left its group
+            # The group, and the child itself if it has left it. A program that changed its user may be neither's to
+            # kill: then it is left to whoever collects orphans.
+            is_killed = False
+            for kill in (posix.killpg, posix.kill):
                 try:
                     kill(child.pid, SIGKILL)
+                    is_killed = True
                 except OSError:
                     continue
-            try:
+            if is_killed:
                 posix.waitpid(child.pid, 0)
-            except OSError:
-                pass  # somebody else has collected it
             self._forget(child)
 
     def _forget(self, child: Child) -> None:
@@ -293,6 +295,8 @@ def _posix_spawn(operation: operations.Spawn, actions: list[tuple[int, int, int]
                 setpgroup=0,
                 setsigdef=chain.IGNORED_BY_PYTHON,
             )
+        except ValueError as error:  # a name in the environment that Python does not take
+            raise OSError(errno.EINVAL, str(error)) from None
         except OSError as error:
             if error.errno != errno.ENOENT or b"/" in operation.argv[0]:
                 failure = error
