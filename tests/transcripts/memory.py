@@ -37,14 +37,17 @@ class Program:
 class MemoryChild(Child):
     """A program that is said to run."""
 
-    __slots__ = ("open", "program", "received", "spawn")
+    __slots__ = ("program", "received", "spawn")
 
     def __init__(self, pid, ends, program, spawn):
         super().__init__(pid, ends)
         self.program = program
         self.spawn = spawn
-        self.received = {end: bytearray() for end in ends.values()}
-        self.open = set(ends.values())
+        self.received = dict.fromkeys(ends, b"")
+
+    def target(self, end):
+        """Give the program's descriptor at the other side of an end of ours."""
+        return next(target for target, ours in self.ends.items() if ours == end)
 
 
 class MemoryRunner:
@@ -82,6 +85,12 @@ class MemoryRunner:
             except (OSError, TimedOut) as error:
                 failure = error
 
+    def clean_up(self):
+        """Kill what runs, as a runner does when a signal came."""
+        for child in list(self._children.values()):
+            self.killed.append(child)
+            self._forget(child)
+
     def _perform(self, operation):
         return getattr(self, "_" + type(operation).__name__.lower())(operation)
 
@@ -98,11 +107,17 @@ class MemoryRunner:
         raise AssertionError("nothing here is on a disk")
 
     def _close(self, operation):
-        self._child_of(operation.descriptor).open.remove(operation.descriptor)
+        child = self._child_of(operation.descriptor)
+        del child.ends[child.target(operation.descriptor)]
 
     def _kill(self, operation):
-        if self._children.pop(operation.child.pid, None):
+        if operation.child.pid in self._children:
             self.killed.append(operation.child)
+            self._forget(operation.child)
+
+    def _forget(self, child):
+        del self._children[child.pid]
+        child.ends = {}
 
     def _spawn(self, operation):
         program = self.programs[operation.argv[0]]
@@ -118,7 +133,7 @@ class MemoryRunner:
         return child
 
     def _child_of(self, descriptor):
-        found = [child for child in self._children.values() if descriptor in child.open]
+        found = [child for child in self._children.values() if descriptor in child.ends.values()]
         assert found, f"descriptor {descriptor} is not open"
         return found[0]
 
@@ -126,7 +141,7 @@ class MemoryRunner:
         child = self._child_of(operation.descriptor)
         if child.program.is_deaf:
             raise BrokenPipeError(32, "Broken pipe")
-        child.received[operation.descriptor] += operation.data
+        child.received[child.target(operation.descriptor)] += operation.data
 
     def _wait(self, operation):
         child = operation.child
@@ -134,15 +149,13 @@ class MemoryRunner:
         if program.status == "hang":
             self.clock.now += operation.timeout
             raise TimedOut
-        received = {target: bytes(child.received[end]) for target, end in child.ends.items()}
         status = program.status
         if program.secret is not None:
             login, password = program.secret
-            status = 0 if received[3] == login + b"\0" + password + b"\0\0" else 1
+            status = 0 if child.received[3] == login + b"\0" + password + b"\0\0" else 1
         said = b""
         if operation.listen is not None:
-            target = next(target for target, end in child.ends.items() if end == operation.listen)
-            said = program.says.get(target, b"")[: operation.keep]
-        del self._children[child.pid]
-        self.ended.append((child.spawn, received, status))
+            said = program.says.get(child.target(operation.listen), b"")[: operation.keep]
+        self._forget(child)
+        self.ended.append((child.spawn, child.received, status))
         return Ended(status, said)
