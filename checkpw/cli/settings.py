@@ -106,7 +106,7 @@ def read_arguments(words: list[bytes]) -> tuple[bytes, list[bytes]]:
         raise TemporaryFailure("name.cdb is not supported by this version: give '' in its place")
     if b"/" in hostname:
         raise TemporaryFailure(f"{hostname!a} is no hostname: {USAGE}")
-    if any(part in hostname for part in CHECKER_NAMES):
+    if b"." not in hostname and any(part in hostname for part in CHECKER_NAMES):
         raise TemporaryFailure(f"{hostname!a} looks like a checker, and the hostname is forgotten: {USAGE}")
     if len(chain) == 1:
         raise TemporaryFailure(f"no program after {chain[0]!a}: {USAGE}")

@@ -110,7 +110,10 @@ class MaildirDelivery:
         """Close the file and remove it from tmp."""
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
-            posix.unlink(self._temporary)
+            try:
+                posix.unlink(self._temporary)
+            except OSError:
+                pass  # somebody has cleaned up
             yield Close(descriptor)
 
 
