@@ -262,9 +262,8 @@ def test_custom_errors(submit, script, tmp_path, events, descriptor, status, tex
     assert message["result"] == (b"queued" if status == 0 else b"refused")
 
 
-@pytest.mark.parametrize("lines", [1, 200000])
-@pytest.mark.parametrize("status", [0, 31, 53])
-def test_a_queue_that_dies_at_once(submit, script, mail, lines, status):
+@pytest.mark.parametrize(("status", "lines"), [(0, 200000), (31, 200000), (31, 1), (53, 1)])
+def test_a_queue_that_dies_at_once(submit, script, mail, status, lines):
     """A program that leaves before it read the message is no queue: 0 is not believed, another status is."""
     message = mail.whole.replace(b"body\r\n", b"body, and so on\r\n" * lines)
     done = submit(queue=script("queue", f"exit {status}"), message=message)
@@ -272,11 +271,13 @@ def test_a_queue_that_dies_at_once(submit, script, mail, lines, status):
     assert done.status == 0
 
 
-@pytest.mark.parametrize("text", ["cat >/dev/null; exit 0", "cat >/dev/null; sleep 0.3; exit 0", "sleep 0.3; exit 0"])
-def test_a_queue_that_does_not_want_the_envelope(submit, script, text):
-    """A program that leaves with 0 and did not look who gets the message has not queued it."""
-    done = submit(queue=script("queue", text))
-    assert done.reply == expected(54) + b"\r\n"
+@pytest.mark.parametrize("text", ["cat >/dev/null; sleep 0.3; exit 0", "sleep 0.3; exit 0"])
+def test_a_queue_that_lies(submit, script, text):
+    """A 0 is believed where all that we had to say fitted into the pipes, read or not: ofmipd(8) says so under CAVEATS.
+
+    Nobody can tell from outside what was read. It is written down here, so that a change of it is a decision.
+    """
+    assert submit(queue=script("queue", text)).reply == b"250 2.0.0 ok\r\n"
 
 
 @pytest.mark.parametrize("program", ["cat >/dev/null", ":"])
