@@ -38,8 +38,11 @@ class HeaderCollector:
         while (end := self._text.find(b"\n", self._at)) >= 0:
             line = self._text[self._at : end]
             if not line or not ((self._at and is_continuation(line)) or field_name(line)):
+                # A line that ends the header without being empty counts too: while it is not complete, nobody can tell
+                # what it is, and how the text is cut into pieces must not matter.
+                self._within_limit(self._text[: end if line else self._at])
                 rest = self._text[self._at :]
-                return self._within_limit(self._text[: self._at]), rest if not line else b"\n" + rest
+                return self._text[: self._at], rest if not line else b"\n" + rest
             self._at = end + 1
         self._within_limit(self._text)
         return None
