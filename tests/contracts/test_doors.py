@@ -122,7 +122,7 @@ exit "$(cat {status})"
     def arrived(self):
         """Read what has a whole envelope: that is what qmail-queue queues."""
         for path in self.place.iterdir():
-            envelope = (path / "envelope").read_bytes()
+            envelope = (path / "envelope").read_bytes() if (path / "envelope").exists() else b""
             if self.status.read_text(encoding="ascii") == "0" and envelope.endswith(b"\0\0"):
                 sender, *recipients = envelope[:-2].split(b"\0")
                 to = [recipient[1:] for recipient in recipients]
