@@ -609,6 +609,20 @@ def test_a_maildir_on_a_full_disk(tmp_path, monkeypatch):
     assert caught.value.code == 452
 
 
+def test_a_maildir_has_everything_on_disk(tmp_path, monkeypatch):
+    """The text is on disk before the file is in `new`, and its name there before anybody is told."""
+    site = MaildirSite(tmp_path)
+    synced = []
+
+    def record(descriptor):
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        synced.append((os.path.relpath(os.path.dirname(path), site.place), len(os.listdir(site.place / "new"))))
+
+    monkeypatch.setattr("checkpw.runners.stdio.posix.fsync", record)
+    run(deliver(site.door, [TEXT]))
+    assert synced == [("tmp", 0), (".", 1)]
+
+
 def test_a_directory_that_cannot_be_synced(tmp_path, monkeypatch):
     """A message whose name is not safe on disk is taken back: nobody was told of it."""
     site = MaildirSite(tmp_path)
