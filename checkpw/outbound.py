@@ -97,8 +97,8 @@ class OutboundMessage:
     def abort(self) -> "Steps[None]":
         """See to it that nothing of the message is queued; again and again if need be."""
         if self._delivery is not None:
-            delivery, self._delivery = self._delivery, None
-            yield from delivery.abort()
+            yield from self._delivery.abort()
+            self._delivery = None
 
     def _rewritten(self, header: bytes) -> bytes:
         stamp = self._stamp

@@ -26,6 +26,7 @@ def identity_for(account: "Account", service_user: bytes) -> tuple[int, int] | N
             raise TemporaryFailure(f"account {account.login!a}: {account.doubt}")
         return account.uid, account.gid
     if 0 not in posix.getresuid():
+        _forswear_root()
         return None
     if not service_user:
         raise TemporaryFailure(f"account {account.login!a} has no uid, and root is not handed on: set CHECKPW_USER")
@@ -50,8 +51,13 @@ def become(uid: int, gid: int) -> None:
         TemporaryFailure: the system refused, or the process is not what it should be now. checkpassword 0.90 leaves
             with 1 here, which tells a person that the right password was wrong.
     """
-    if _is_exactly(uid, gid):
-        return
+    if not _is_exactly(uid, gid):
+        _change(uid, gid)
+    if uid != 0:
+        _forswear_root()
+
+
+def _change(uid: int, gid: int) -> None:
     try:
         posix.setgroups([gid])
         posix.setgid(gid)
@@ -62,6 +68,19 @@ def become(uid: int, gid: int) -> None:
         raise TemporaryFailure(f"uid {uid} or gid {gid} is out of range") from None
     if not _is_exactly(uid, gid):
         raise TemporaryFailure(f"became something else than uid {uid}, gid {gid}")
+
+
+def _forswear_root() -> None:
+    """Show that there is no way back: capabilities outlive setuid when it was not root who called it.
+
+    Raises:
+        TemporaryFailure: the process could become root. It is root by now, and hands nothing on.
+    """
+    try:
+        posix.setresuid(0, 0, 0)
+    except OSError:
+        return
+    raise TemporaryFailure("the process can become root: start it without capabilities")
 
 
 def _is_exactly(uid: int, gid: int) -> bool:

@@ -98,25 +98,27 @@ class MaildirDelivery:
 
     def _move(self) -> "Steps[None]":
         yield Sync(self._descriptor)
-        # link and unlink, as maildir(5) has it: rename would replace a file of the same name.
-        posix.link(self._temporary, self._final)
+        # Before the file is there: what fails from then on is told of a message that is delivered all the same.
         directory = posix.open(self._final.rpartition(b"/")[0], posix.O_RDONLY | posix.O_CLOEXEC)
         try:
-            yield Sync(directory)
-        except OSError:
-            posix.unlink(self._final)  # nobody was told yet that it is there
-            raise
+            # link and unlink, as maildir(5) has it: rename would replace a file of the same name.
+            posix.link(self._temporary, self._final)
+            try:
+                yield Sync(directory)
+            except BaseException:  # a signal too
+                posix.unlink(self._final)  # nobody was told yet that it is there
+                raise
         finally:
             posix.close(directory)
 
     def abort(self) -> "Steps[None]":
         """Close the file and remove it from tmp."""
         if self._descriptor >= 0:
-            descriptor, self._descriptor = self._descriptor, -1
             try:
                 posix.unlink(self._temporary)
             except OSError:
                 pass  # somebody has cleaned up
+            descriptor, self._descriptor = self._descriptor, -1
             yield Close(descriptor)
 
 

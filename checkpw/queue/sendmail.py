@@ -13,7 +13,7 @@ from checkpw.operations import LOG, NULL, Close, Kill, Spawn, TimedOut, Wait, Wr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from checkpw.operations import Steps
+    from checkpw.operations import Child, Steps
     from checkpw.smtp.events import Envelope
 
 SEEK_SET = 0
@@ -85,6 +85,7 @@ class SendmailDelivery:
         self._environ = environ
         self._timeout = timeout
         self._is_broken = False
+        self._child: Child | None = None
 
     def write(self, block: bytes) -> "Steps[None]":
         """Append to the spool file."""
@@ -110,7 +111,7 @@ class SendmailDelivery:
         """Run the program and return what is wrong with the message, None if nothing is."""
         wiring = ((self._descriptor, (0,)), (NULL, (1,)), (LOG, (2,)))
         try:
-            child = yield Spawn(self._argv, self._environ, wiring)
+            self._child = child = yield Spawn(self._argv, self._environ, wiring)
         except OSError:
             return NOT_STARTED
         try:
@@ -121,7 +122,9 @@ class SendmailDelivery:
         return None if ended.status == 0 else STATUSES.get(ended.status, TEMPORARY)
 
     def abort(self) -> "Steps[None]":
-        """Give the spool file up; it has no name, so that nothing is left of it."""
+        """Give the spool file up, which has no name, and end a program that was started on it."""
+        if self._child is not None:
+            yield Kill(self._child)
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
             yield Close(descriptor)

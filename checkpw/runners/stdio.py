@@ -58,8 +58,8 @@ class StdioRunner:
     def run(self, steps: "Steps[Result]") -> "Result":
         """Perform what `steps` yields and return what it returns; no child outlives this.
 
-        A signal that ends the program comes as `CheckpwError` out of an operation. It is raised at the `yield` like
-        any other failure, so that the generator can clean up and say goodbye before it passes it on.
+        A signal that ends the program comes as `CheckpwError`, out of an operation or between two. It is raised at the
+        `yield` like any other failure, so that the generator can clean up and say goodbye before it passes it on.
         """
         outcome: object = None
         failure: Exception | None = None
@@ -67,13 +67,14 @@ class StdioRunner:
             while True:
                 try:
                     operation = steps.send(outcome) if failure is None else steps.throw(failure)
+                    outcome, failure = None, None
+                    outcome = self._perform[type(operation)](operation)
                 except StopIteration as stop:
                     result: Result = stop.value
                     return result
-                outcome, failure = None, None
-                try:
-                    outcome = self._perform[type(operation)](operation)
                 except (OSError, TimedOut, CheckpwError) as error:
+                    if steps.gi_frame is None:  # type: ignore[attr-defined]  # every generator of Python's has one
+                        raise  # the generator itself has ended with it
                     failure = error
         finally:
             steps.close()
@@ -152,9 +153,11 @@ class StdioRunner:
                 _wait_until(operation.descriptor, select.POLLOUT, deadline)
 
     def _close(self, operation: operations.Close) -> None:
-        for child in self._children.values():
-            child.ends = {target: end for target, end in child.ends.items() if end != operation.descriptor}
-        posix.close(operation.descriptor)
+        try:
+            for child in self._children.values():
+                child.ends = {target: end for target, end in child.ends.items() if end != operation.descriptor}
+        finally:
+            posix.close(operation.descriptor)
 
     def _wait(self, operation: operations.Wait) -> Ended:
         child, deadline = operation.child, Deadline(operation.timeout)
@@ -187,13 +190,13 @@ class StdioRunner:
     def _kill(self, operation: operations.Kill) -> None:
         child = operation.child
         if child.pid in self._children:
-            # The group, and the child itself if it has left it. A program that changed its user may be neither's to
-            # kill: then it is left to whoever collects orphans.
+            # The group, and the child itself: it may have left its group, or changed its user, and then it is not
+            # ours to kill and is left to whoever collects orphans.
             is_killed = False
             for kill in (posix.killpg, posix.kill):
                 try:
                     kill(child.pid, SIGKILL)
-                    is_killed = True
+                    is_killed = kill is posix.kill
                 except OSError:
                     continue
             if is_killed:

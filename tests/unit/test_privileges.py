@@ -19,6 +19,7 @@ class Process:
         self.calls = []
         self.refuses = None
         self.ignores = None
+        self.keeps_capabilities = False
 
     def _change(self, name, value):
         self.calls.append((name, value))
@@ -42,6 +43,12 @@ class Process:
         """Change the uid."""
         if self._change("setuid", uid):
             self.uids = (uid,) * 3
+
+    def setresuid(self, *uids):
+        """Try to become root, which is no call that changes anything where it must not succeed."""
+        if not self.keeps_capabilities:
+            raise PermissionError(1, "Operation not permitted")
+        self.uids = uids
 
     def getresuid(self):
         """Say who we are."""
@@ -162,3 +169,12 @@ def test_a_service_user_in_the_group_of_root(process, monkeypatch):
     monkeypatch.setattr(pwd, "getpwnam", lambda name: pwd.struct_passwd((name, "x", 5, 0, "", "/", "/bin/sh")))
     with pytest.raises(TemporaryFailure, match="is root"):
         privileges.identity_for(Account(b"joe"), b"almost")
+
+
+@pytest.mark.parametrize("account", [Account(b"joe", 5, 6), Account(b"joe")], ids=["with a uid", "virtual"])
+def test_a_way_back(process, account):
+    """Who could become root again, by a capability that outlives setuid, is handed nothing."""
+    process.uids, process.gids, process.groups = (5,) * 3, (6,) * 3, [6]
+    process.keeps_capabilities = True
+    with pytest.raises(TemporaryFailure, match="can become root"):
+        privileges.become(*(privileges.identity_for(account, b"") or (5, 6)))
