@@ -3,6 +3,7 @@
 import base64
 import random
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from memory import Clock, MemoryRunner, Program
@@ -234,6 +235,18 @@ def test_the_delay_is_from_the_start_of_the_check(check, delay):
     assert abs(clock.now - began - max(check, delay)) < 1e-5
     assert b"535 5.7.8" in client.heard
     assert abs(log[0]["seconds"] - check) < 1e-5
+
+
+@pytest.mark.parametrize(("idle", "goodbye"), [(3.0, 3.0), (300.0, 10.0)])
+def test_times_of_a_client(idle, goodbye):
+    """A client has its idle time for each answer and word, and less of it for the goodbye."""
+    client = Client([STEPS[6] + b"\r\nQUIT\r\n"], is_silent=False)
+    policy = Policy(b"mail.example", Limits(), idle_timeout=idle)
+    submission = Submission(policy, Peer(), RecordingDoor(iter(())), None, {}, log=print, now=Clock(), pid=1)
+    runner = MemoryRunner(client)
+    runner.run(submission.serve())
+    times = [(type(operation).__name__, operation.timeout) for operation in runner.performed]
+    assert times == [("Send", idle), ("Receive", idle), ("Send", goodbye)]
 
 
 def test_random_sessions_are_repeatable():

@@ -178,3 +178,9 @@ def test_a_way_back(process, account):
     process.keeps_capabilities = True
     with pytest.raises(TemporaryFailure, match="can become root"):
         privileges.become(*(privileges.identity_for(account, b"") or (5, 6)))
+
+
+def test_root_who_becomes_root(process):
+    """Whoever is to be root is not asked for a way back to it."""
+    privileges.become(0, 0)
+    assert process.calls == [("setgroups", [0]), ("setgid", 0), ("setuid", 0)]
