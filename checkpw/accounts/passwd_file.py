@@ -5,7 +5,7 @@ fields. The first line with the login wins. The file is searched as it is: no in
 """
 
 import posix
-from mmap import ACCESS_READ, mmap
+from mmap import MAP_POPULATE, MAP_SHARED, PROT_READ, mmap
 
 from checkpw.account import Account
 from checkpw.accounts import decoy
@@ -42,8 +42,9 @@ class PasswdFile:
                 status = posix.fstat(descriptor)
                 if status.st_mode & FILE_TYPE != REGULAR:
                     raise TemporaryFailure(f"accounts in {path!a}: this is no regular file")
-                # An empty file cannot be mapped.
-                self._content = mmap(descriptor, 0, access=ACCESS_READ) if status.st_size else b""
+                # All at once (MAP_POPULATE), because most of it will be read; an empty file cannot be mapped.
+                flags = MAP_SHARED | MAP_POPULATE
+                self._content = mmap(descriptor, 0, flags, PROT_READ) if status.st_size else b""
             finally:
                 posix.close(descriptor)
         except (OSError, ValueError) as error:
