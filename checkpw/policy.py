@@ -18,7 +18,7 @@ class Policy:
         auth_delay: seconds from the start of a check to a 535.
         shows_user, shows_ip: whether the trace field has them.
         host_rules: for the hosts of all addresses, in the envelope and in the header.
-        id_host: what follows the `@` in the Message-IDs that are made here; the hostname if it is empty.
+        id_host: what follows the `@` in the Message-IDs that are made here; None for the hostname.
         keeps_groups: groups of addresses in the header stay groups.
     """
 
@@ -52,7 +52,7 @@ class Policy:
         shows_user: bool = True,
         shows_ip: bool = True,
         host_rules: HostRules | None = None,
-        id_host: bytes = b"",
+        id_host: bytes | None = None,
         keeps_groups: bool = False,
     ) -> None:
         self.hostname = hostname
@@ -66,5 +66,5 @@ class Policy:
         self.shows_user = shows_user
         self.shows_ip = shows_ip
         self.host_rules = HostRules() if host_rules is None else host_rules
-        self.id_host = id_host or hostname
+        self.id_host = hostname if id_host is None else id_host
         self.keeps_groups = keeps_groups
