@@ -50,8 +50,6 @@ class Cdb:
         """Return the first value of a key, None if it has none; raises `UnreadableCdb`."""
         value = cdb_hash(key)
         table, slots = self._pair(8 * (value % TABLES))
-        if table + 8 * slots > self._size:
-            raise self._damage()
         slot = (value >> 8) % slots if slots else 0
         for _ in range(slots):
             found, place = self._pair(table + 8 * slot)

@@ -84,9 +84,14 @@ class Session:
         self.environ = {}
         self.names = b""
         self._make_home()
+        self.damage = self._random.random() if self.names and self._chance(8) else None
         self.sent = b"EHLO client.example\r\n"
         for _ in range(MESSAGES):
-            self._add_message()
+            if self.damage is None:
+                self._add_message()
+            else:
+                # MAIL may fail here, and then a message would be taken for commands.
+                self.sent += b"MAIL " + self._path(b"FROM") + b"\r\nRSET\r\n"
         self.sent += b"QUIT\r\n"
 
     # Small choices.
@@ -134,6 +139,8 @@ class Session:
         return self._one_of(WORDS)
 
     def _local(self):
+        if self._chance(12):
+            return b"w" * self._random.randint(1, 90)
         return self._some(self._word, 1, 2, b".")
 
     def _space(self):
@@ -145,7 +152,9 @@ class Session:
         return self._local() + self._pick(b"@", b"@", b"@", b" @ ", b"@ (c) ") + self._one_of(HOSTS)
 
     def _mailbox(self):
-        kind = self._random.randrange(12)
+        kind = self._random.randrange(13)
+        if kind == 12:
+            return self._pick(b"undisclosed-recipients:;", b"recipient list not shown: ;", b"g: a@b, c@d;")
         if kind < 4:
             return self._spec()
         if kind == 4:
@@ -226,7 +235,10 @@ class Session:
         return self._one_of(ends) + body
 
     def _add_message(self):
-        self.sent += b"MAIL " + self._path(b"FROM") + self._pick(b"", b"", b"\r\n")[:0] + b"\r\n"
+        if self._chance(10):
+            length = self._random.randint(870, 900)
+            self.sent += b"MAIL FROM:<%s@b>\r\nRCPT TO:<%s@X.LOCAL>\r\nRSET\r\n" % (b"l" * length, b"m" * length)
+        self.sent += b"MAIL " + self._path(b"FROM") + b"\r\n"
         for _ in range(self._random.randint(1, 3)):
             self.sent += b"RCPT " + self._path(b"TO") + b"\r\n"
         lines = (self._header() + self._body()).split(b"\n")
@@ -240,7 +252,7 @@ class Session:
         self.sent += b"DATA\r\n" + (text if text.endswith(b"\r\n") or not text else text + b"\r\n") + b".\r\n"
 
     def _path(self, what):
-        local = self._pick(b"joe", b"a", b"JOE", b"root", b'"a b"', b"x\\@y", b'"q\\"r"', b"a@b", b"l" * self._random.randint(860, 899) if self._chance(20) else b"s")
+        local = self._pick(b"joe", b"a", b"JOE", b"root", b'"a b"', b"x\\@y", b'"q\\"r"', b"a@b", b"s")
         address = local + self._pick(b"", b"@b", b"@example.org", b"@X.LOCAL.", b"@B.OLD", b"@sun+", b"@[1.2]", b"@x.y.", b"@", b"@c@d")
         if self._chance(8):
             address = self._pick(b"@r:", b"@r,@s:") + address
@@ -321,7 +333,7 @@ class Place:
         self.names = ""
         if session.names:
             self.names = str(self.directory / "name.cdb")
-            _make_names(self.names, session.names)
+            _make_names(self.names, session.names, session.damage)
         for old in self.directory.glob("m[0-9]*"):
             old.unlink()
         (self.directory / "count").write_text("0\n")
@@ -402,15 +414,18 @@ class _Performer:
                     assert isinstance(step, operations.Close | operations.Kill), step
 
 
-def _make_names(path, table):
+def _make_names(path, table, damage):
+    """Write name.cdb; with a damage between 0 and 1, cut it there, or leave out the NULs."""
     from checkpw.cdb import CdbWriter
     from checkpw.names import records
 
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     writer = CdbWriter(descriptor)
     for key, value in records(table.split(b"\n")):
-        writer.add(key, value)
+        writer.add(key, value if damage is None or damage > 0.2 else value.replace(b"\0", b""))
     writer.finish()
+    if damage is not None and damage > 0.2:
+        os.truncate(path, int(os.stat(path).st_size * damage))
     os.close(descriptor)
 
 
