@@ -88,6 +88,11 @@ def keep_to_ourselves() -> None:
                 continue  # not open, or only for the listing
 
 
+def collect_children() -> None:
+    """Have children wait to be asked how they ended, also when whoever started us ignores that (SIGCHLD)."""
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+
+
 def given_environment() -> dict[bytes, bytes]:
     """Return the environment as the caller gave it: LC_CTYPE is put back if Python's start-up set it."""
     environ = dict(posix.environ)

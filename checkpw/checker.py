@@ -79,6 +79,9 @@ class Checker:
         except TimedOut:
             yield Kill(child)
             return Answer(TEMPORARY, f"no answer in {self._timeout:g} seconds")
+        except OSError as error:
+            yield Kill(child)
+            return Answer(TEMPORARY, f"unable to wait for it: {error.strerror}")
         return self._answer(ended)
 
     def _answer(self, ended: "Ended") -> Answer:

@@ -19,12 +19,13 @@ def identity_for(account: "Account", service_user: bytes) -> tuple[int, int] | N
     Raises:
         TemporaryFailure: the chain would go on as root for a virtual user, or with a uid from a file that is in doubt.
     """
-    is_root = posix.geteuid() == 0
     if account.uid is not None and account.gid is not None:
-        if is_root and account.doubt:
+        # Not only as root: a capability is enough to become somebody. Who is that somebody already may stay so,
+        # but for root.
+        if account.doubt and (0 in (account.uid, account.gid) or not _is_exactly(account.uid, account.gid)):
             raise TemporaryFailure(f"account {account.login!a}: {account.doubt}")
         return account.uid, account.gid
-    if not is_root:
+    if 0 not in posix.getresuid():
         return None
     if not service_user:
         raise TemporaryFailure(f"account {account.login!a} has no uid, and root is not handed on: set CHECKPW_USER")

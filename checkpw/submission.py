@@ -180,7 +180,9 @@ class Submission:
         self._tell_answer(attempt, answer, began)
         if reply is not None and reply.code == replies.AUTH_FAILED.code:
             # Until start + delay, and not for the delay: how long the check took is not to be seen.
-            yield Sleep(max(0.0, began + self._policy.auth_delay - self._now()))
+            # A clock that is set back meanwhile does not make it longer.
+            delay = self._policy.auth_delay
+            yield Sleep(min(delay, max(0.0, began + delay - self._now())))
         if reply is None:
             self._session.accept()
         else:

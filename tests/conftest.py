@@ -1,10 +1,17 @@
 """What every kind of test shares: the command line of the test run, and its summary."""
 
+import os
 import pathlib
 import re
 import tempfile
 
+import hypothesis
 import pytest
+
+# Without a deadline: two cores that are busy with something else are no fault of what is tested.
+hypothesis.settings.register_profile("local", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") == "true" else "local")
 
 _PEER = re.compile(r"(?:peer not installed|not run): [^'\"\n]+")
 

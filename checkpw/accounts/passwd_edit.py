@@ -239,6 +239,11 @@ def _locked(target: bytes) -> Iterator[None]:
     except OSError as error:
         raise TemporaryFailure(f"unable to lock {target!a}: {error.strerror}") from None
     try:
+        if os.geteuid() == 0:
+            # Whoever owns the store goes on editing it after root did.
+            with contextlib.suppress(FileNotFoundError):
+                owner = os.stat(target)
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:

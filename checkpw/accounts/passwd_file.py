@@ -12,6 +12,9 @@ from checkpw.accounts import decoy
 from checkpw.accounts.base import Entry
 from checkpw.errors import Rejected, TemporaryFailure
 
+FILE_TYPE, REGULAR = 0o170000, 0o100000
+"""S_IFMT and S_IFREG of inode(7); the module stat is not loaded for two numbers."""
+
 RESTRICTIONS_UNKNOWN = (b"allow_real_nets",)
 """Extra fields with which Dovecot narrows who may log in, and which we cannot honour: they answer 111."""
 
@@ -33,9 +36,12 @@ class PasswdFile:
             TemporaryFailure: it cannot be read.
         """
         try:
-            descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+            # Without O_NONBLOCK, a FIFO that nobody writes to would be waited for.
+            descriptor = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
             try:
                 status = posix.fstat(descriptor)
+                if status.st_mode & FILE_TYPE != REGULAR:
+                    raise TemporaryFailure(f"accounts in {path!a}: this is no regular file")
                 # An empty file cannot be mapped.
                 self._content = mmap(descriptor, 0, access=ACCESS_READ) if status.st_size else b""
             finally:

@@ -15,6 +15,9 @@ from checkpw.errors import Rejected, TemporaryFailure
 
 SHADOW = b"/etc/shadow"
 
+SHADOWED = b"x"
+"""What stands in passwd(5) for an account whose hash is in shadow(5)."""
+
 SECONDS_PER_DAY = 86400
 
 UNKNOWN = (0, errno.ENOENT, errno.ESRCH, errno.EBADF, errno.EPERM)
@@ -72,13 +75,16 @@ class System:
         """
         if not login or b"\0" in login:
             return None
+        _must_be_readable(SHADOW)
         user, shadow = _Passwd(), _Shadow()
         if not self._ask("getpwnam_r", login, user):
             return None
         account = Account(user.name, user.uid, user.gid, user.dir, user.shell)
-        if not self._ask("getspnam_r", login, shadow):
-            return Entry(account, user.passwd or b"")
-        return Entry(account, shadow.passwd or b"", shadow)
+        if self._ask("getspnam_r", login, shadow):
+            return Entry(account, shadow.passwd or b"", shadow)
+        if user.passwd == SHADOWED:
+            raise TemporaryFailure(f"account {login!a} has its password in shadow, and shadow does not know it")
+        return Entry(account, user.passwd or b"")
 
     def _ask(self, function: str, login: bytes, record: ctypes.Structure) -> bool:
         """Call one of the reentrant look-ups; tell whether it knew the name."""
@@ -114,3 +120,18 @@ class System:
         has_term = ages.last_change > 0 and ages.maximum >= 0 and ages.inactive >= 0
         if has_term and self._today > ages.last_change + ages.maximum + ages.inactive:
             raise Rejected("the password has expired")
+
+
+def _must_be_readable(path: bytes) -> None:
+    """Raise `TemporaryFailure` for a file that is there and may not be read.
+
+    getspnam_r does not tell: where nsswitch.conf names a second source, that one's "unknown" hides the refusal. Every
+    login is answered alike, so that nobody learns which ones there are.
+    """
+    try:
+        with open(path, "rb"):
+            return
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise TemporaryFailure(f"unable to read {path!a}: {error.strerror}") from None

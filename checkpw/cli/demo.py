@@ -12,16 +12,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from email.message import EmailMessage
 from pathlib import Path
 
 import click
 
-from checkpw import hashes
+from checkpw import chain, hashes
 from checkpw.accounts import passwd_edit
 from checkpw.cli.install import install
-from checkpw.errors import TemporaryFailure
+from checkpw.errors import Misuse, TemporaryFailure
 from checkpw.secret import Secret
 
 HOSTNAME = "mail.example"
@@ -38,14 +38,15 @@ EXAMPLES
 )
 @click.option("--directory", type=click.Path(file_okay=False, path_type=Path), help="Keep everything there.")
 @click.option("--serve", is_flag=True, help="Then go on serving, until interrupted.")
-def demo(directory: Path | None, serve: bool) -> None:
+@click.pass_obj
+def demo(environ: Mapping[str, str], directory: Path | None, serve: bool) -> None:
     """Submit an authenticated message to a server on loopback, and show what arrived.
 
     Makes an account store, starts ofmipd for each connection (under tcpserver if that is installed), submits a
     message with Python's smtplib, and leaves a directory to go on with by hand.
     """
     place = directory or Path(tempfile.mkdtemp(prefix="checkpw-demo-"))
-    place.mkdir(parents=True, exist_ok=True)
+    _take(place)
     programs, accounts, maildir, log = place / "bin", place / "accounts", place / "Maildir", place / "log"
 
     _step("Programs: launchers that start Python without site, and man pages to match (checkpw(7))")
@@ -59,7 +60,7 @@ def demo(directory: Path | None, serve: bool) -> None:
     click.echo(f"  {LOGIN}:{hashed.decode()[:34]}...   the password is {password}")
 
     settings = {
-        "PATH": f"{programs}:{os.environ.get('PATH', '/usr/bin:/bin')}",
+        "PATH": f"{programs}:{environ.get('PATH', '/usr/bin:/bin')}",
         "CHECKPW_ACCOUNTS": f"file:{accounts}",
         "OFMIPD_QUEUE": f"maildir:{maildir}",
         "OFMIPD_AUTH_DELAY": "1",
@@ -75,6 +76,15 @@ def demo(directory: Path | None, serve: bool) -> None:
             _step("Serving until interrupted")
             with contextlib.suppress(KeyboardInterrupt):
                 signal.pause()
+
+
+def _take(place: Path) -> None:
+    """Make the directory; one that is there must be empty or a demo's: accounts and programs are overwritten."""
+    marker = place / ".checkpw-demo"
+    if place.exists() and any(place.iterdir()) and not marker.exists():
+        raise Misuse(f"{place} is not empty, and no demo's: name another directory")
+    place.mkdir(parents=True, exist_ok=True)
+    marker.touch()
 
 
 def _ofmipd() -> list[str]:
@@ -93,7 +103,7 @@ def _server(settings: dict[str, str], log: Path) -> Iterator[tuple[int, str]]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
-        tcpserver = shutil.which("tcpserver")
+        tcpserver = shutil.which("tcpserver", path=settings["PATH"])
         if tcpserver:
             listener.close()
             handed: tuple[int, ...] = ()
@@ -126,13 +136,15 @@ def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
 def listen() -> None:
     """Be a UCSPI server that is just enough: one ofmipd per connection, with tcp-environ(5)."""
     listener = socket.socket(fileno=int(sys.argv[1]))
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a connection ended
+    given = chain.given_environment()
+    children: list[subprocess.Popen[bytes]] = []
     while True:
+        children = [child for child in children if child.poll() is None]
         connection, (ip, port) = listener.accept()
         with connection:
             number = connection.fileno()
-            addresses = {"PROTO": "TCP", "TCPREMOTEIP": ip, "TCPREMOTEPORT": str(port)}
-            subprocess.Popen(_ofmipd(), stdin=number, stdout=number, env=os.environ | addresses)
+            addresses = {b"PROTO": b"TCP", b"TCPREMOTEIP": ip.encode(), b"TCPREMOTEPORT": b"%d" % port}
+            children.append(subprocess.Popen(_ofmipd(), stdin=number, stdout=number, env=given | addresses))
 
 
 def _submit(port: int, password: str) -> None:

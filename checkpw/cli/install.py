@@ -22,7 +22,7 @@ PROGRAMS = ("checkpassword", "checkpw", "ofmipd")
 PACKAGES = ("checkpw", "click", "passlib", "bcrypt", "_argon2_cffi_bindings", "_cffi_backend")
 """What the programs import that is not in the standard library."""
 
-SEARCH_PATH_LINE = "    sys.path += ["
+SEARCH_PATH_LINE = "    sys.path += "
 """How the line of a launcher begins that names directories."""
 
 MAX_FIRST_LINE = 255

@@ -28,6 +28,7 @@ def main(argv: list[bytes], environ: dict[bytes, bytes]) -> int:
     if not (posix.get_inheritable(0) and posix.get_inheritable(1)):
         raise TemporaryFailure("descriptor 0 or 1 is closed: run under a UCSPI server")
     chain.keep_to_ourselves()
+    chain.collect_children()
     try:
         submission = compose(argv, environ)
     except CheckpwError:

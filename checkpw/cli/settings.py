@@ -22,7 +22,13 @@ QMAIL_HOME = b"/var/qmail"
 DEFAULT_HOSTNAME = b"ofmipd.local"
 DEFAULT_TIMEOUT = 300.0
 LEAST_AUTH_TRIES = 3
+MAX_DIGITS = 18
 MAX_EXIT_STATUS = 255
+USAGE = "usage: ofmipd name.cdb hostname checkpassword prog ..."
+
+CHECKER_NAMES = (b"checkpass", b"checkpw", b"chkpw", b"checkvpw", b"authuser")
+"""What the names of checkpassword programs have in common. As hostname, one of them makes what follows the checker,
+and the likes of `env true` let everybody in."""
 
 
 class Environment:
@@ -52,19 +58,22 @@ class Environment:
         text = self.word(name) or (self.control(control) if control else b"")
         if not text:
             return default
-        if not text.isdigit() or int(text) < least:
+        if not text.isdigit() or len(text) > MAX_DIGITS or int(text) < least:
             raise TemporaryFailure(f"{name.decode()}: {text!a} is not a number of at least {least}")
         return int(text)
 
-    def seconds(self, name: bytes, default: float, control: bytes = b"") -> float:
-        """As `number`, for a time, which may have a fraction."""
+    def seconds(self, name: bytes, default: float, *, may_be_none: bool = False, control: bytes = b"") -> float:
+        """As `number`, for a time, which may have a fraction; 0 only where no time at all makes sense."""
         text = self.word(name) or (self.control(control) if control else b"")
         if not text:
             return default
         whole, _, fraction = text.partition(b".")
-        if not (whole + fraction).isdigit():
+        if not (whole + fraction).isdigit() or len(text) > MAX_DIGITS:
             raise TemporaryFailure(f"{name.decode()}: {text!a} is not a number of seconds")
-        return float(text)
+        seconds = float(text)
+        if seconds == 0 and not may_be_none:
+            raise TemporaryFailure(f"{name.decode()}: 0 seconds are over before anything happens")
+        return seconds
 
     def control(self, name: bytes) -> bytes:
         """Return the first line of a control file, empty if there is no such file; raises as `find_lines`."""
@@ -117,9 +126,11 @@ def read_arguments(words: list[bytes]) -> tuple[bytes, bytes, list[bytes]]:
     words = [*words, b"", b""][: max(2, len(words))]
     name_cdb, hostname, chain = words[0], words[1], words[2:]
     if b"/" in hostname:
-        raise TemporaryFailure(f"{hostname!a} is no hostname: usage: ofmipd name.cdb hostname checkpassword prog ...")
+        raise TemporaryFailure(f"{hostname!a} is no hostname: {USAGE}")
+    if any(part in hostname for part in CHECKER_NAMES):
+        raise TemporaryFailure(f"{hostname!a} looks like a checker, and the hostname is forgotten: {USAGE}")
     if len(chain) == 1:
-        raise TemporaryFailure(f"no program after {chain[0]!a}: usage: ofmipd name.cdb hostname checkpassword prog ...")
+        raise TemporaryFailure(f"no program after {chain[0]!a}: {USAGE}")
     if chain and chain[0].rpartition(b"/")[2] == b"true":
         raise TemporaryFailure(f"{chain[0]!a} as checker would let everybody in")
     return name_cdb, hostname or DEFAULT_HOSTNAME, chain
@@ -145,7 +156,7 @@ def read_policy(environment: Environment, hostname: bytes) -> Policy:
         header_bytes=environment.number(b"OFMIPD_HEADER_BYTES", 256 * 1024),
         hops=environment.number(b"OFMIPD_HOPS", 100, 1),
         idle_timeout=environment.seconds(b"OFMIPD_TIMEOUT", DEFAULT_TIMEOUT, control=b"timeoutsmtpd"),
-        auth_delay=environment.seconds(b"OFMIPD_AUTH_DELAY", 5.0),
+        auth_delay=environment.seconds(b"OFMIPD_AUTH_DELAY", 5.0, may_be_none=True),
         shows_user=not environment.is_set(b"OFMIPD_HIDE_USER"),
         shows_ip=not environment.is_set(b"OFMIPD_HIDE_IP"),
         host_rules=rules,
@@ -184,7 +195,12 @@ def read_checker(environment: Environment, chain: list[bytes], environ: dict[byt
         return None
     codes = environment.word(b"OFMIPD_REJECT_CODES", b"1").replace(b",", b" ").split()
     for code in codes:
-        if not code.isdigit() or not 1 <= int(code) <= MAX_EXIT_STATUS or int(code) == TemporaryFailure.exit_status:
+        if (
+            not code.isdigit()
+            or len(code) > MAX_DIGITS
+            or not 1 <= int(code) <= MAX_EXIT_STATUS
+            or int(code) == TemporaryFailure.exit_status
+        ):
             raise TemporaryFailure(f"OFMIPD_REJECT_CODES: {code!a} cannot mean no")
     timeout = environment.seconds(b"OFMIPD_CHECKER_TIMEOUT", 30.0)
     return Checker(chain, environ, frozenset({1, *map(int, codes)}), timeout)

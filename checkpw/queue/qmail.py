@@ -25,6 +25,9 @@ CUSTOM_BYTES = 255
 
 READ_ERROR = 54
 
+ABORT_PATIENCE = 10.0
+"""Seconds that a queue program has to clean up after a message that does not come."""
+
 MAX_ADDRESS = 1002
 """qmail-queue takes no longer address; it leaves with 11."""
 
@@ -137,7 +140,7 @@ class QmailDelivery:
             yield Close(self._child.ends[ENVELOPE])
             try:
                 ended = yield Wait(self._child, self._timeout, self._child.ends[CUSTOM_ERROR], CUSTOM_BYTES)
-            except TimedOut:
+            except (OSError, TimedOut):
                 self._is_late = True
             else:
                 # Programs that leave with 0 before they read everything did not queue everything.
@@ -149,8 +152,18 @@ class QmailDelivery:
         raise MessageRefused(*TOO_SLOW)
 
     def abort(self) -> "Steps[None]":
-        """End the program before it has an envelope."""
-        yield Kill(self._child)
+        """End the program before it has an envelope.
+
+        It is shown the end of both files first: then it removes what it has written, which it cannot when it is killed.
+        """
+        for end in (MESSAGE, ENVELOPE):
+            if end in self._child.ends:
+                yield Close(self._child.ends[end])
+        if self._child.ends:
+            try:
+                yield Wait(self._child, ABORT_PATIENCE, self._child.ends[CUSTOM_ERROR])
+            except (OSError, TimedOut):
+                yield Kill(self._child)
 
 
 def meaning(status: int, custom: bytes) -> tuple[int, bytes, bytes]:

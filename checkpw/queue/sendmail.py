@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 SEEK_SET = 0
 
+ATOM_BYTES = b".!#$%&'*+-/=?^_`{|}~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" + bytes(
+    range(128, 256)
+)
+"""What needs no quotes in a local part (RFC 5322 section 3.2.3), UTF-8 included (RFC 6532)."""
+
 STATUSES: dict[int, tuple[int, bytes, bytes]] = {
     posix.EX_USAGE: (554, b"5.3.0", b"sendmail: usage"),
     posix.EX_DATAERR: (554, b"5.6.0", b"sendmail: data error"),
@@ -57,7 +62,8 @@ class Sendmail:
             descriptor = _open_nameless(self._spool)
         except OSError:
             raise MessageRefused(*NOT_SPOOLED) from None
-        argv = [self._program, b"-i", b"-f", envelope.sender or b"<>", b"--", *envelope.recipients]
+        sender = as_argument(envelope.sender) or b"<>"
+        argv = [self._program, b"-i", b"-f", sender, b"--", *map(as_argument, envelope.recipients)]
         yield from ()  # an open that never waits is a generator like any other
         return SendmailDelivery(descriptor, argv, environ, self._timeout)
 
@@ -102,7 +108,7 @@ class SendmailDelivery:
             return NOT_STARTED
         try:
             ended = yield Wait(child, self._timeout)
-        except TimedOut:
+        except (OSError, TimedOut):
             yield Kill(child)
             return TOO_SLOW
         return None if ended.status == 0 else STATUSES.get(ended.status, TEMPORARY)
@@ -112,6 +118,17 @@ class SendmailDelivery:
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
             yield Close(descriptor)
+
+
+def as_argument(address: bytes) -> bytes:
+    """Quote a local part that needs it: sendmail programs take an argument for a list of RFC 5322 addresses."""
+    local, at, host = address.rpartition(b"@")
+    if not at:
+        local, host = address, b""
+    atoms = local.split(b".")
+    if not local or (all(atoms) and not local.translate(None, ATOM_BYTES)):
+        return address
+    return b'"' + local.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"' + at + host
 
 
 def _open_nameless(directory: bytes) -> int:

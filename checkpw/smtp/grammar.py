@@ -28,7 +28,7 @@ def parse_path(argument: bytes) -> tuple[bytes, list[bytes]]:
         CommandRefused: the address has control characters, or something is glued to it.
     """
     opening = argument.find(b"<")
-    if opening >= 0:
+    if opening >= 0 and argument[opening - 1 : opening] != b"=":  # that of AUTH=<> begins no address
         text, stop = argument[opening + 1 :], b">"
     else:
         text, stop = argument[argument.find(b":") + 1 :].lstrip(b" "), b" "

@@ -3,7 +3,10 @@
 from checkpw.smtp import replies
 from checkpw.smtp.data import ChunkReader, DotReader
 from checkpw.smtp.events import MessageAborted, MessageBlock, MessageEnded
-from checkpw.smtp.replies import Reply
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from checkpw.smtp.replies import Reply
 
 CHUNK_CAP = 100 * 1024 * 1024
 """Octets of a refused BDAT chunk that are read and thrown away; with more announced, the session ends."""
@@ -20,10 +23,10 @@ class Chunk:
 
     __slots__ = ("is_last", "left", "refusal", "size")
 
-    def __init__(self, size: int, *, is_last: bool, refusal: Reply | None) -> None:
+    def __init__(self, size: int, *, is_last: bool) -> None:
         self.size = self.left = size
         self.is_last = is_last
-        self.refusal = refusal
+        self.refusal: "Reply | None" = None
 
 
 class Incoming:
@@ -42,7 +45,7 @@ class Incoming:
         self._limit = limit
         self._size = 0
         self.reader = reader
-        self.refusal: Reply | None = None
+        self.refusal: "Reply | None" = None
         self.is_open = True
 
     def take(self, text: bytes) -> "MessageBlock | MessageAborted | None":

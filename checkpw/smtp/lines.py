@@ -39,7 +39,7 @@ class Input:
         if end < 0:
             if is_too_long:
                 self._is_skipping = True
-                self.take_all()
+                self._buffer = self.take_all()[-1:]  # a CR still says how the line ends
             return None
         line = self._buffer[self._at : end]
         self._at = end + 1

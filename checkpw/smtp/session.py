@@ -102,7 +102,7 @@ class Session:
         self._exchange: AuthExchange | None = None
         self._envelope = Envelope(b"")
         self._message: Incoming | None = None
-        self._chunk = Chunk(0, is_last=False, refusal=None)
+        self._chunk = Chunk(0, is_last=False)
         self._say(Reply(220, b"", hostname + b" ESMTP"))
 
     # What a runner calls.
@@ -183,8 +183,15 @@ class Session:
         self._output.append(reply.render())
 
     def _refuse(self, reply: Reply) -> None:
-        """Give a negative reply and count it."""
+        """Give a negative reply, and count it if it is the client's fault.
+
+        4xx is not: who sends to 1,100 recipients gets 100 times 452, and must get its 250 for the others.
+        """
         self._say(reply)
+        if reply.code >= 500:
+            self._count_error()
+
+    def _count_error(self) -> None:
         self._errors += 1
         if self._errors >= self._limits.errors:
             self._end(replies.TOO_MANY_ERRORS, "errors")
@@ -261,6 +268,8 @@ class Session:
             self.state = states.READY
 
     def _mail(self, argument: bytes) -> None:
+        # What was pipelined behind a MAIL that is refused must not go to the recipients of the one before.
+        self._leave_transaction()
         address, words = grammar.parse_path(argument)
         is_utf8 = grammar.parse_mail_parameters(
             words, offers_smtputf8=self._offers_smtputf8, message_bytes=self._limits.message_bytes
@@ -334,7 +343,8 @@ class Session:
                 return
             self._say(refusal)
             if refusal.code == replies.AUTH_TEMPORARY.code:
-                return  # our trouble is not held against the client
+                self._count_error()  # no wrong password, but each costs us a process
+                return
             self._auth_failures += 1
             if self._auth_failures >= self._limits.auth_failures:
                 self._end(replies.TOO_MANY_FAILURES, "auth")
@@ -406,23 +416,31 @@ class Session:
             refusal = replies.TOO_BIG
             self._abort_message("size")
             self._leave_transaction()
-        self._chunk = Chunk(size, is_last=is_last, refusal=refusal)
-        if refusal is not None and size > CHUNK_CAP:
-            self._say(refusal)
-            self._end(replies.DESYNCHRONISED, "desync")
-        elif refusal is None and self.state == states.RCPT:
+        self._chunk = Chunk(size, is_last=is_last)
+        if refusal is not None:
+            self._swallow(refusal)
+        elif self.state == states.RCPT:
             self._ask(MessageOffered(self._envelope), self._decide_chunks)
         else:
             self._mode = CHUNK
 
+    def _swallow(self, refusal: Reply) -> None:
+        """Read and throw away the octets of a chunk, and refuse it then; of a very large one, at once."""
+        if self._chunk.size > CHUNK_CAP:
+            self._say(refusal)
+            self._end(replies.DESYNCHRONISED, "desync")
+        else:
+            self._chunk.refusal = refusal
+            self._mode = CHUNK
+
     def _decide_chunks(self, refusal: Reply | None, _value: bytes | None) -> None:
-        self._mode = CHUNK
         if refusal is None:
+            self._mode = CHUNK
             self.state = states.CHUNKS
             self._message = Incoming(self._limits.message_bytes, ChunkReader())
         else:
             self._leave_transaction()
-            self._chunk.refusal = refusal
+            self._swallow(refusal)
 
     def _read_chunk(self) -> bool:
         chunk, message = self._chunk, self._message

@@ -69,22 +69,21 @@ def test_our_checkpassword_and_the_c_one_agree_on_a_verdict(account, original, p
     assert (ours.returncode, ours.stdout) == (theirs.returncode, b"")
 
 
+# Without a shell where it matters: dash blocks signals while it starts a program.
 PROGS = {
-    "identity": "id; pwd; ulimit -a",
-    "descriptors": "ls /proc/$$/fd",
-    "signals": "grep -E '^(Uid|Gid|Groups|SigBlk|SigIgn|SigCgt|CapEff):' /proc/$$/status",
-    "terminal and group": "ps -o tty= -p $$; umask",
-    "exit status": "echo; exit 77",
+    "identity": ["/bin/sh", "-c", "id; pwd; ulimit -a; umask"],
+    "descriptors": ["/bin/ls", "/proc/self/fd"],
+    "signals": ["/bin/grep", "-E", "^(Uid|Gid|Groups|SigBlk|SigIgn|SigCgt|CapEff):", "/proc/self/status"],
+    "exit status": ["/bin/sh", "-c", "echo; exit 77"],
 }
 
 
-@pytest.mark.parametrize("script", PROGS.values(), ids=list(PROGS))
-def test_our_checkpassword_and_the_c_one_leave_prog_the_same_process(account, original, programs, script):
+@pytest.mark.parametrize("prog", PROGS.values(), ids=list(PROGS))
+def test_our_checkpassword_and_the_c_one_leave_prog_the_same_process(account, original, programs, prog):
     """Identity, place, descriptors, signals, limits and status: prog cannot tell the two apart."""
-    prog = ["/bin/sh", "-c", script]
     theirs = _ask(original, LOGIN, PASSWORD, prog)
     ours = _ask(programs / "checkpassword", LOGIN, PASSWORD, prog)
-    assert theirs.returncode == (77 if "exit 77" in script else 0)
+    assert theirs.returncode == (77 if prog == PROGS["exit status"] else 0)
     assert theirs.stdout
     assert (ours.returncode, ours.stdout) == (theirs.returncode, theirs.stdout)
 

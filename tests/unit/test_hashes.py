@@ -206,11 +206,28 @@ def test_des_settings_do_not_match_themselves():
     assert hashes.verify(b"$5$abcdefgh", b"secret") is False
 
 
+def _remove_libcrypt(monkeypatch):
+    """Have neither way to libcrypt."""
+    monkeypatch.setattr(hashes, "_crypt_by_module", lambda *_: None)
+    monkeypatch.setattr(hashes, "_libcrypt", lambda _name: None)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="Python 3.13 has no _crypt, and ctypes is the only way")
+@pytest.mark.parametrize("password", [b"secret", "pässwort".encode(), b"p\xff"], ids=repr)
+def test_both_ways_to_libcrypt_agree(monkeypatch, password):
+    """Python's own module and ctypes compute the same, and what the module does not take goes to ctypes."""
+    setting = b"$6$abcdefgh$"
+    by_ctypes = hashes._crypt_by_ctypes(setting, password)
+    monkeypatch.delitem(sys.modules, "ctypes")
+    assert hashes._crypt_by_module(setting, password) == (None if b"\xff" in password else by_ctypes)
+    assert hashes._crypt(setting, password) == by_ctypes
+
+
 def test_bcrypt_reads_72_bytes_with_libcrypt_and_with_the_package(monkeypatch):
     """What follows the 72nd byte does not matter to bcrypt, and is no error either."""
     stored = hashes.make("BLF-CRYPT", Secret(b"p" * 72), cost=4)
     assert hashes.verify(stored, b"p" * 72 + b"more")
-    monkeypatch.setattr(hashes, "_libcrypt", lambda _name: None)
+    _remove_libcrypt(monkeypatch)
     assert hashes.verify(stored, b"p" * 72 + b"more")
     assert not hashes.verify(stored, b"p" * 71)
 
@@ -218,14 +235,14 @@ def test_bcrypt_reads_72_bytes_with_libcrypt_and_with_the_package(monkeypatch):
 @pytest.mark.parametrize("stored", [FOREIGN[7], FOREIGN[8], FOREIGN[9], FOREIGN[11], FOREIGN[14]], ids=repr)
 def test_without_libcrypt_the_packages_step_in(monkeypatch, stored):
     """On a machine without libcrypt the common forms are verified by bcrypt and passlib."""
-    monkeypatch.setattr(hashes, "_libcrypt", lambda _name: None)
+    _remove_libcrypt(monkeypatch)
     assert hashes.verify(stored, b"secret")
     assert not hashes.verify(stored, b"wrong")
 
 
 def test_without_libcrypt_its_own_forms_are_trouble(monkeypatch):
     """Where nothing knows yescrypt, a yescrypt hash is trouble, and making one says so."""
-    monkeypatch.setattr(hashes, "_libcrypt", lambda _name: None)
+    _remove_libcrypt(monkeypatch)
     with pytest.raises(TemporaryFailure, match="YESCRYPT"):
         hashes.verify(b"$y$j75$abcdefgh$uMUXG79B2cFpoAYyDccUnsaH/aGTyBYMlnQidzyag01", b"secret")
     with pytest.raises(TemporaryFailure, match="yescrypt"):
@@ -236,7 +253,7 @@ def test_without_libcrypt_a_hash_of_the_old_defect_is_trouble(monkeypatch):
     """$2x$ marks hashes of a sign error; the bcrypt package would compute them without it, and say yes wrongly."""
     stored = b"$2x$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW"
     assert hashes.verify(stored, b"secret")
-    monkeypatch.setattr(hashes, "_libcrypt", lambda _name: None)
+    _remove_libcrypt(monkeypatch)
     with pytest.raises(TemporaryFailure):
         hashes.verify(stored, b"secret")
 
@@ -251,7 +268,7 @@ def test_without_libcrypt_a_hash_of_the_old_defect_is_trouble(monkeypatch):
 )
 def test_a_missing_package_is_temporary(monkeypatch, package, stored):
     """A package that is not installed is our trouble and never a wrong password."""
-    monkeypatch.setattr(hashes, "_libcrypt", lambda _name: None)
+    _remove_libcrypt(monkeypatch)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(TemporaryFailure, match="package"):
         hashes.verify(stored, b"secret")
@@ -260,6 +277,7 @@ def test_a_missing_package_is_temporary(monkeypatch, package, stored):
 def test_libcrypt_saying_no_is_no_hash(monkeypatch):
     """What libcrypt returns instead of a hash (a token with a star, or NULL) never matches a stored string."""
     for answer in (b"*0", b"*1", None):
+        monkeypatch.setattr(hashes, "_crypt_by_module", lambda *_: None)
         monkeypatch.setattr(hashes, "_libcrypt", lambda _name, answer=answer: lambda *_: answer)
         with pytest.raises(TemporaryFailure):
             hashes.verify(b"$z$whatever", b"secret")

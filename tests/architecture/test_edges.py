@@ -1,0 +1,174 @@
+"""Which part of the package may import which: the table, and the rules behind it."""
+
+import pytest
+import source_tree
+
+LAYERS = (
+    # 0 values: no I/O, no third party
+    ("errors", "secret", "credentials", "account"),
+    # 1 pure: bytes in, values out
+    ("hashes", "sasl", "smtp", "mess822", "logline", "peer"),
+    # 2 adapters: the outside world, one module each
+    ("operations", "fd3", "privileges", "chain", "accounts", "queue"),
+    # 3 composition: what an administrator decided, and what follows from it
+    ("policy", "checker", "outbound", "submission"),
+    # 4 runners: perform operations, hold no policy
+    ("runners",),
+    # 5 programs: build everything
+    ("cli",),
+)
+
+EDGES = {
+    "secret": set(),
+    "errors": set(),
+    "account": set(),
+    "credentials": {"errors", "secret"},
+    "hashes": {"errors"},
+    "sasl": {"credentials", "secret"},
+    "smtp": {"sasl"},
+    "mess822": set(),
+    "logline": set(),
+    "peer": set(),
+    "operations": set(),
+    "fd3": {"credentials", "errors"},
+    "privileges": {"errors"},
+    "chain": {"errors", "privileges"},
+    "accounts": {"account", "errors", "hashes"},
+    "queue": {"errors", "operations"},
+    "policy": {"smtp"},
+    "checker": {"operations"},
+    "outbound": {"errors", "mess822"},
+    "submission": {"checker", "errors", "mess822", "operations", "outbound", "smtp"},
+    "runners": {"chain", "errors", "operations"},
+    "cli": {
+        "accounts",
+        "chain",
+        "checker",
+        "credentials",
+        "errors",
+        "fd3",
+        "hashes",
+        "logline",
+        "peer",
+        "policy",
+        "privileges",
+        "queue",
+        "runners",
+        "secret",
+        "smtp",
+        "submission",
+    },
+}
+"""Part: the parts that it imports, now or later. An edge that nobody uses any more is to be taken out."""
+
+WITHIN_A_LAYER = {
+    ("credentials", "errors"): "a malformed record is an error with an exit status",
+    ("credentials", "secret"): "credentials hold a password",
+    ("smtp", "sasl"): "an AUTH exchange drives a mechanism; sasl knows nothing of SMTP",
+    ("chain", "privileges"): "the chain is handed over as somebody else",
+    ("queue", "operations"): "a delivery yields operations, which are values, and performs none",
+    ("submission", "checker"): "a session asks about logins",
+    ("submission", "outbound"): "a session sends messages on",
+}
+
+STORES = {"checkpw.accounts.passwd_file", "checkpw.accounts.system", "checkpw.accounts.passwd_edit"}
+DOORS = {"checkpw.queue.maildir", "checkpw.queue.qmail", "checkpw.queue.sendmail"}
+HELPERS = {"checkpw.accounts", "checkpw.accounts.base", "checkpw.accounts.decoy", "checkpw.accounts.networks"}
+HELPERS |= {"checkpw.queue", "checkpw.queue.base"}
+
+THIRD_PARTY = {
+    "click": "checkpw.cli.",
+    "passlib": "checkpw.hashes",
+    "bcrypt": "checkpw.hashes",
+    "_argon2_cffi_bindings": "checkpw.hashes",
+}
+"""Package of somebody else: who may import it (a name, or the beginning of names)."""
+
+NETWORK = {"asyncio", "email", "http", "logging", "selectors", "smtplib", "socket", "socketserver", "ssl"}
+
+
+def _part(name):
+    """Give the part of the house that a module belongs to."""
+    return name.removeprefix("checkpw").removeprefix(".").partition(".")[0]
+
+
+def _edges():
+    """Give every import between two parts: (from, to) and the module that does it."""
+    found = {}
+    for module in source_tree.modules().values():
+        for target in module.ours:
+            edge = _part(module.name), _part(target)
+            if edge[0] != edge[1] and edge[1]:
+                found.setdefault(edge, module.name)
+    return found
+
+
+def test_each_module_has_its_place():
+    """Each module and package of checkpw stands in exactly one layer, and each place is taken."""
+    places = [part for layer in LAYERS for part in layer]
+    assert sorted(places) == sorted({_part(name) for name in source_tree.modules()} - {""})
+    assert sorted(places) == sorted(EDGES)
+
+
+def test_every_import_is_in_the_table():
+    """A part imports nothing but what the table says."""
+    surplus = {edge: by for edge, by in _edges().items() if edge[1] not in EDGES[edge[0]]}
+    assert surplus == {}
+
+
+def test_every_edge_of_the_table_is_used():
+    """The table permits nothing that nobody needs."""
+    permitted = {(part, other) for part, others in EDGES.items() for other in others}
+    assert permitted - set(_edges()) == set()
+
+
+def test_edges_lead_down():
+    """A part imports only lower layers, but for the few edges inside a layer that have a reason."""
+    level = {part: number for number, layer in enumerate(LAYERS) for part in layer}
+    edges = {(part, other) for part, others in EDGES.items() for other in others}
+    assert [edge for edge in edges if level[edge[0]] < level[edge[1]]] == []
+    assert {edge for edge in edges if level[edge[0]] == level[edge[1]]} == set(WITHIN_A_LAYER)
+
+
+def test_imports_are_acyclic():
+    """No module imports itself, not even by way of others and not even later."""
+    graph = {
+        module.name: {source_tree.module_of(name) for name in module.imported if name.startswith("checkpw")}
+        for module in source_tree.modules().values()
+    }
+    while leaves := {name for name, targets in graph.items() if not targets & set(graph) - {name, "checkpw"}}:
+        graph = {name: targets for name, targets in graph.items() if name not in leaves}
+    assert graph == {}
+
+
+@pytest.mark.parametrize("family", [STORES, DOORS], ids=["stores", "doors"])
+def test_stores_and_doors_do_not_know_each_other(family):
+    """A store or a door imports no other one, and what they share imports none of them."""
+    directory = _part(min(family))
+    members = {name for name in source_tree.modules() if _part(name) == directory}
+    assert members - HELPERS == family
+    for name in members:
+        assert source_tree.modules()[name].ours & family - {name} == set(), name
+
+
+def test_only_programs_build_stores_doors_and_runners():
+    """Nobody below cli imports a concrete store, a door or a runner."""
+    concrete = STORES | DOORS | {"checkpw.runners.stdio"}
+    builders = {module.name for module in source_tree.modules().values() if module.ours & concrete}
+    assert {name for name in builders if not name.startswith("checkpw.cli.")} == set()
+
+
+def test_packages_of_others_have_one_place():
+    """click is for cli, and each hash package for hashes; nothing else is imported that is not Python's own."""
+    for module in source_tree.modules().values():
+        for name in module.foreign:
+            if not source_tree.is_standard(name):
+                assert module.name.startswith(THIRD_PARTY.get(name, "nobody")), f"{module.name} imports {name}"
+
+
+@pytest.mark.parametrize("program", ["checkpassword", "ofmipd"])
+def test_programs_of_a_chain_stay_away_from_what_is_slow_and_large(program):
+    """Nothing that checkpassword or ofmipd ever imports uses asyncio, ssl, email, logging or click."""
+    reached = source_tree.closure(f"checkpw.cli.{program}", "checkpw.cli.exits")
+    uses = {name: source_tree.modules()[name].foreign & (NETWORK | {"click"}) for name in reached}
+    assert {name: found for name, found in uses.items() if found} == {}

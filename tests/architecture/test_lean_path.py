@@ -1,0 +1,163 @@
+"""What a program of a chain has imported when it answers: exactly this, because every module costs a login time.
+
+Python itself reports each import (-X importtime) while the installed programs run.
+"""
+
+import pathlib
+import re
+import subprocess
+
+import pytest
+
+IMPORT = re.compile(r"import time: +\d+ \| +\d+ \|( +)(\S+)")
+
+OURS_ALWAYS = {
+    "checkpw",
+    "checkpw.chain",
+    "checkpw.cli",
+    "checkpw.cli.exits",
+    "checkpw.errors",
+    "checkpw.privileges",
+}
+C_ALWAYS = {"errno", "resource"}
+
+CHECKPASSWORD = {
+    *OURS_ALWAYS,
+    "checkpw.account",
+    "checkpw.accounts",
+    "checkpw.accounts.base",
+    "checkpw.accounts.decoy",
+    "checkpw.accounts.passwd_file",
+    "checkpw.cli.checkpassword",
+    "checkpw.credentials",
+    "checkpw.fd3",
+    "checkpw.hashes",
+    "checkpw.secret",
+}
+C_CHECKPASSWORD = {"_blake2", "_operator", "mmap"}
+
+OFMIPD = {
+    *OURS_ALWAYS,
+    "checkpw.checker",
+    "checkpw.cli.ofmipd",
+    "checkpw.cli.settings",
+    "checkpw.credentials",
+    "checkpw.logline",
+    "checkpw.mess822",
+    "checkpw.mess822.dates",
+    "checkpw.mess822.fields",
+    "checkpw.mess822.outgoing",
+    "checkpw.operations",
+    "checkpw.outbound",
+    "checkpw.peer",
+    "checkpw.policy",
+    "checkpw.queue",
+    "checkpw.queue.maildir",
+    "checkpw.runners",
+    "checkpw.runners.stdio",
+    "checkpw.sasl",
+    "checkpw.secret",
+    "checkpw.smtp",
+    "checkpw.smtp.data",
+    "checkpw.smtp.events",
+    "checkpw.smtp.exchange",
+    "checkpw.smtp.grammar",
+    "checkpw.smtp.incoming",
+    "checkpw.smtp.limits",
+    "checkpw.smtp.lines",
+    "checkpw.smtp.replies",
+    "checkpw.smtp.session",
+    "checkpw.smtp.states",
+    "checkpw.submission",
+}
+C_OFMIPD = {"binascii", "select"}
+
+HEAVY = {"asyncio", "click", "collections", "ctypes", "dataclasses", "email", "enum", "hashlib", "logging", "os"}
+HEAVY |= {"passlib", "pathlib", "re", "signal", "site", "socket", "ssl", "subprocess", "tempfile", "typing"}
+"""What design.md names, with its price; the exact sets above exclude it, and this says so in case they grow."""
+
+
+@pytest.fixture
+def imports(programs, tmp_path):
+    """Give a function that runs an installed program, and gives its status and the names of what it imported."""
+    accounts = tmp_path / "accounts"
+    accounts.write_text("joe:{PLAIN}secret::::::\n", encoding="ascii")
+
+    def run(name, *arguments, stdin=b""):
+        with open(programs / name, encoding="utf-8") as launcher:
+            interpreter, flags = launcher.readline().removeprefix("#!").rstrip("\n").split(" ")
+        assert flags == "-IS"
+        settings = {"CHECKPW_ACCOUNTS": f"file:{accounts}", "OFMIPD_QUEUE": f"maildir:{tmp_path}/Maildir"}
+        command = [interpreter, "-IS", "-X", "importtime"]
+        for file, content in (("record", b"joe\0secret\0\0"), ("stdin", stdin)):
+            (tmp_path / file).write_bytes(content)
+        ended = subprocess.run(
+            ["/bin/sh", "-c", 'exec "$@" <stdin 3<record', "sh", *command, programs / name, *arguments],
+            capture_output=True,
+            cwd=tmp_path,
+            env=settings,
+            check=False,
+            timeout=60,
+        )
+        bare = subprocess.run([*command, "-c", "pass"], capture_output=True, check=True, timeout=60)
+        return ended.returncode, _names(ended.stderr) - _names(bare.stderr)
+
+    return run
+
+
+def _names(report):
+    return {found[2] for found in IMPORT.finditer(report.decode("ascii", "replace"))}
+
+
+def _is_compiled(name):
+    """Tell whether a module is in C: it costs a file at most, and mostly not even that."""
+    import importlib.util
+
+    found = importlib.util.find_spec(name)
+    return found is not None and (
+        found.origin in ("built-in", "frozen") or not pathlib.Path(found.origin).suffix.startswith(".py")
+    )
+
+
+def test_what_a_verdict_costs(imports):
+    """checkpassword true with a {PLAIN} account in a file has imported exactly these modules."""
+    status, names = imports("checkpassword", "true")
+    assert status == 0
+    assert names == CHECKPASSWORD | C_ALWAYS | C_CHECKPASSWORD
+    assert all(map(_is_compiled, names - CHECKPASSWORD))
+    assert names & HEAVY == set()
+
+
+def test_what_a_greeting_costs(imports):
+    """ofmipd that greets a client who leaves has imported exactly these modules."""
+    status, names = imports("ofmipd", "", "mail.example", "checkpassword", "true")
+    assert status == 0
+    assert names == OFMIPD | C_ALWAYS | C_OFMIPD
+    assert all(map(_is_compiled, names - OFMIPD))
+    assert names & HEAVY == set()
+
+
+def test_what_a_message_costs(imports, tmp_path):
+    """A whole session, AUTH and message included, imports nothing heavy on its way either."""
+    dialogue = b"".join(
+        line + b"\r\n"
+        for line in (
+            b"EHLO client",
+            b"AUTH PLAIN AGpvZQBzZWNyZXQ=",
+            b"MAIL FROM:<joe@example.org>",
+            b"RCPT TO:<ann@example.net>",
+            b"DATA",
+            b"",
+            b"Good morning.",
+            b".",
+            b"QUIT",
+        )
+    )
+    checker = tmp_path / "checker"
+    checker.write_text("#!/bin/sh\nexit 0\n", encoding="ascii")
+    checker.chmod(0o755)
+    status, names = imports("ofmipd", "", "mail.example", str(checker), "true", stdin=dialogue)
+    assert status == 0
+    assert len(list((tmp_path / "Maildir" / "new").iterdir())) == 1
+    assert names & HEAVY == set()
+    assert all(map(_is_compiled, names - OFMIPD))

@@ -1,0 +1,22 @@
+"""What the tests of documentation share: the modules beside them, importable by name, and mandoc."""
+
+import pathlib
+import shutil
+import sys
+
+import pytest
+
+_HERE = pathlib.Path(__file__).parent
+sys.path[:0] = [str(_HERE), str(_HERE.parent / "architecture")]
+
+
+@pytest.fixture(scope="session")
+def mandoc(request):
+    """Find mandoc, or end the test that cannot have it: skipped, or failed with --require-peers."""
+    found = shutil.which("mandoc")
+    if found is None:
+        reason = "peer not installed: mandoc (Debian package mandoc)"
+        if request.config.getoption("--require-peers"):
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    return found

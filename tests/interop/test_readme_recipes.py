@@ -1,0 +1,279 @@
+"""The recipes of README.md with the programs that they are about; those without are in tests/docs/test_readme.py."""
+
+import base64
+import contextlib
+import grp
+import os
+import pathlib
+import poplib
+import pwd
+import smtplib
+import ssl
+import subprocess
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "docs"))
+from readme import recipe
+
+LETTER = "From: joe@example.org\nTo: ann@example.net\nSubject: a recipe\n\nGood morning.\n"
+RIGHT, WRONG = (base64.b64encode(b"\0joe\0" + password).decode() for password in (b"secret", b"wrong"))
+
+
+@pytest.fixture
+def place(loopback):
+    """A directory that unprivileged programs can enter, with an account file that they can read."""
+    with loopback.directory() as directory:
+        (directory / "accounts").write_text("joe:{PLAIN}secret::::::\n", encoding="ascii")
+        yield directory
+
+
+@pytest.fixture
+def serve(loopback, programs, peer, place):
+    """Give a context manager: a recipe that ends in tcpserver runs, and a function connects to it by smtplib."""
+
+    @contextlib.contextmanager
+    def running(text, port, **environment):
+        peer("tcpserver", "ucspi-tcp")
+        settings = {"PATH": f"{programs}:/usr/local/bin:/usr/bin:/bin", "OFMIPD_AUTH_DELAY": "0.2", **environment}
+        with loopback.server(["/bin/sh", "-ec", text], [port], place, settings) as server:
+            yield server
+
+    return running
+
+
+def _connect(port):
+    client = smtplib.SMTP("127.0.0.1", port, local_hostname="client.example", timeout=20)
+    client.ehlo()
+    return client
+
+
+def _verdicts(port):
+    """Log in with a wrong password, then with the right one, and give the replies' codes."""
+    with _connect(port) as client:
+        return [client.docmd("AUTH PLAIN", word)[0] for word in (WRONG, RIGHT)]
+
+
+def test_under_tcpserver(serve, loopback, place):
+    """The server of the recipe refuses a wrong password, accepts the right one, and puts mail into the Maildir."""
+    with loopback.port() as port:
+        text = recipe("tcpserver", accounts=place / "accounts", maildir=place / "Mail", listener=f"127.0.0.1 {port}")
+        with serve(text, port):
+            assert _verdicts(port) == [535, 235]
+            with _connect(port) as client:
+                client.login("joe", "secret")
+                client.sendmail("joe@example.org", ["ann@example.net"], LETTER)
+    (message,) = [path.read_text(encoding="ascii") for path in (place / "Mail" / "new").iterdir()]
+    assert "Received: (ofmipd joe@127.0.0.1) by mail.example with ESMTPA; " in message
+
+
+def test_behind_stunnel(serve, loopback, peer, run, place):
+    """Both ports of the recipe lead to the server inside TLS; AUTH is offered there and STARTTLS no more."""
+    pem = place / "mail.pem"
+    argv = [peer("openssl"), "req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-newkey", "ec"]
+    argv += ["-pkeyopt", "ec_paramgen_curve:prime256v1", "-addext", "subjectAltName=DNS:localhost"]
+    assert run([*argv, "-keyout", place / "key", "-out", place / "cert"]).returncode == 0
+    pem.write_text((place / "key").read_text() + (place / "cert").read_text())
+    context = ssl.create_default_context(cafile=place / "cert")
+    with loopback.port() as port, loopback.port() as starttls, loopback.port() as implicit:
+        configuration = place / "stunnel.conf"
+        configuration.write_text(
+            "foreground = yes\npid =\nsyslog = no\n"
+            + recipe(
+                "stunnel",
+                certificate=pem,
+                backend=f"127.0.0.1:{port}",
+                starttls=f"accept = 127.0.0.1:{starttls}",
+                implicit=f"accept = 127.0.0.1:{implicit}",
+            ),
+            encoding="ascii",
+        )
+        text = recipe("tcpserver", accounts=place / "accounts", maildir=place / "Mail", listener=f"127.0.0.1 {port}")
+        stunnel = [peer("stunnel4"), configuration]
+        with serve(text, port), loopback.server(stunnel, [starttls, implicit], place, {}):
+            plain = smtplib.SMTP("localhost", starttls, local_hostname="client.example", timeout=20)
+            plain.starttls(context=context)
+            tls = smtplib.SMTP_SSL("localhost", implicit, local_hostname="client.example", timeout=20, context=context)
+            for client in (plain, tls):
+                with client:
+                    client.ehlo()
+                    assert not client.has_extn("starttls")
+                    client.login("joe", "secret")
+                    client.sendmail("joe@example.org", ["ann@example.net"], LETTER)
+    assert len(list((place / "Mail" / "new").iterdir())) == 2
+
+
+# What Postfix's sendmail would understand of a command line and nothing else, keeping what it was given.
+SENDMAIL = """#!/bin/sh
+while getopts if: option; do
+    case $option in i) ignores=yes ;; f) sender=$OPTARG ;; *) exit 64 ;; esac
+done
+shift $((OPTIND - 1))
+[ "$ignores" = yes ] || exit 64
+printf '%s\\n' "$sender" "$@" >{directory}/envelope
+cat >{directory}/message
+[ "$1" != full@example.net ] || exit 75
+[ "$1" != gone@example.net ] || exit 67
+"""
+
+
+def test_with_a_sendmail_of_postfix_s_kind(serve, loopback, place):
+    """A sendmail gets sender, recipients and message; its exit status is the reply."""
+    program = place / "sendmail"
+    program.write_text(SENDMAIL.format(directory=place), encoding="ascii")
+    program.chmod(0o755)
+    with loopback.port() as port:
+        text = recipe("sendmail", accounts=place / "accounts", sendmail=program, listener=f"127.0.0.1 {port}")
+        with serve(text, port), _connect(port) as client:
+            client.login("joe", "secret")
+            codes = []
+            for recipient in ("full", "gone", "-ann"):
+                client.mail("joe@example.org")
+                client.rcpt(f"{recipient}@example.net")
+                codes.append(client.data(LETTER)[0])
+    assert codes == [451, 554, 250]
+    assert (place / "envelope").read_text(encoding="ascii") == "joe@example.org\n-ann@example.net\n"
+    assert (place / "message").read_text(encoding="ascii").endswith("\nSubject: a recipe\n\nGood morning.\n")
+
+
+def test_with_msmtp_as_sendmail(serve, loopback, peer, place):
+    """A real program with sendmail's command line takes the message on, here to a second server of ours."""
+    msmtp = peer("msmtp")
+    with loopback.port() as port, loopback.port() as next_port:
+        (place / ".msmtprc").write_text(
+            f"account default\nhost 127.0.0.1\nport {next_port}\ntls off\nauth off\n", encoding="ascii"
+        )
+        (place / ".msmtprc").chmod(0o600)
+        text = recipe("sendmail", accounts=place / "accounts", sendmail=msmtp, listener=f"127.0.0.1 {port}")
+        onward = f"RELAYCLIENT= OFMIPD_QUEUE=maildir:{place}/Mail tcpserver -vRl0 127.0.0.1 {next_port} ofmipd ''"
+        with serve(onward, next_port), serve(text, port, HOME=str(place)), _connect(port) as client:
+            client.login("joe", "secret")
+            client.sendmail("joe@example.org", ["ann@example.net", "bob@example.net"], LETTER)
+    (message,) = [path.read_text(encoding="ascii") for path in (place / "Mail" / "new").iterdir()]
+    assert message.startswith(
+        "Return-Path: <joe@example.org>\nDelivered-To: ann@example.net\nDelivered-To: bob@example.net\n"
+    )
+    assert message.count("\nReceived: (ofmipd ") == 2
+
+
+DOVECOT = """\
+base_dir = {directory}/run
+state_dir = {directory}/state
+log_path = /dev/stderr
+protocols = pop3
+listen = 127.0.0.1
+ssl = no
+disable_plaintext_auth = no
+auth_failure_delay = 0 secs
+default_internal_user = {user}
+default_internal_group = {group}
+default_login_user = {user}
+first_valid_uid = 1
+first_valid_gid = 1
+mail_location = maildir:~/Maildir
+service anvil {{
+  chroot =
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
+}}
+service pop3-login {{
+  chroot =
+  inet_listener pop3 {{
+    port = {port}
+  }}
+  inet_listener pop3s {{
+    port = 0
+  }}
+}}
+{recipe}
+"""
+
+
+@pytest.fixture
+def dovecot_user(refuse, programs):
+    """The user who runs Dovecot's processes: nobody, or without root whoever runs the tests."""
+    if os.geteuid() != 0:
+        return pwd.getpwuid(os.geteuid())
+    nobody = pwd.getpwnam("nobody")
+    try:
+        argv = [programs / "checkpassword"]
+        subprocess.run(argv, user="nobody", group=nobody.pw_gid, extra_groups=[], check=False, timeout=20)
+    except PermissionError:
+        pytest.skip("not run: Dovecot with its auth process as nobody, who may not start ours")
+    return nobody
+
+
+def test_dovecot_asks(peer, refuse, loopback, programs, place, dovecot_user):
+    """With the lines of the recipe Dovecot opens the mailbox for the right password, and refuses a wrong one."""
+    dovecot = peer("dovecot", "dovecot-core")
+    peer("pop3", "dovecot-pop3d")
+    version = subprocess.run([dovecot, "--version"], capture_output=True, check=True, timeout=20).stdout.decode()
+    if not version.startswith("2.3."):
+        refuse(f"peer not installed: dovecot 2.3 (Debian package dovecot-core; here is {version.split()[0]})")
+    user, group = dovecot_user.pw_name, grp.getgrgid(dovecot_user.pw_gid).gr_name
+    mail = place / "mail"
+    mail.mkdir()
+    os.chown(mail, dovecot_user.pw_uid, dovecot_user.pw_gid)
+    lines = recipe(
+        "dovecot",
+        accounts=place / "accounts",
+        checkpassword=programs / "checkpassword",
+        user=f"uid={user} gid={group}",
+        home=f"{mail}/%u",
+    )
+    with loopback.port() as port:
+        configuration = place / "dovecot.conf"
+        configuration.write_text(
+            DOVECOT.format(directory=place, user=user, group=group, port=port, recipe=lines), encoding="ascii"
+        )
+        with loopback.server([dovecot, "-F", "-c", configuration], [port], place, {}) as server:
+            for password, is_right in (("wrong", False), ("secret", True)):
+                with contextlib.closing(poplib.POP3("127.0.0.1", port, timeout=20)) as pop3:
+                    pop3.user("joe")
+                    if is_right:
+                        assert pop3.pass_(password).startswith(b"+OK"), server.log()
+                        assert pop3.stat() == (0, 0)
+                    else:
+                        with pytest.raises(poplib.error_proto, match=r"\[AUTH\]"):
+                            pop3.pass_(password)
+    assert (mail / "joe" / "Maildir").is_dir()
+
+
+VCHKPW = """#!/bin/sh
+case $(tr '\\0' : <&3) in
+    joe:secret:*) exec "$@" ;;
+    joe:*) exit 3 ;;
+    new:*) exit 15 ;;
+esac
+exit 11
+"""
+
+
+def test_with_vchkpw(serve, loopback, place):
+    """What vchkpw says with 3 and 15 is a no, what it says with 11 is trouble, and nothing else changes."""
+    program = place / "vchkpw"
+    program.write_text(VCHKPW, encoding="ascii")
+    program.chmod(0o755)
+    with loopback.port() as port:
+        text = recipe("vchkpw", vchkpw=program, listener=f"127.0.0.1 {port}")
+        with serve(text, port, OFMIPD_QUEUE=f"maildir:{place}/Mail"):
+            assert _verdicts(port) == [535, 235]
+            for login, code in ((b"new", 535), (b"odd", 454)):
+                with _connect(port) as client:
+                    word = base64.b64encode(b"\0%s\0x" % login).decode()
+                    assert client.docmd("AUTH PLAIN", word)[0] == code
+
+
+def test_with_the_checker_of_fgetty(serve, loopback, peer, refuse, place):
+    """The C program is found, reads what we write on descriptor 3, and its no is a no."""
+    peer("checkpassword.login", "fgetty")
+    if os.geteuid() != 0:
+        refuse("not run: checkpassword.login, needs root")
+    with loopback.port() as port:
+        text = recipe("fgetty", listener=f"127.0.0.1 {port}")
+        with serve(text, port, OFMIPD_QUEUE=f"maildir:{place}/Mail") as server, _connect(port) as client:
+            word = base64.b64encode(b"\0no-such-user-here\0x").decode()
+            assert client.docmd("AUTH PLAIN", word)[0] == 535
+            assert 'reason="exit status 1"' in server.wait_for_log("event=auth", "verdict=rejected")

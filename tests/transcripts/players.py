@@ -1,0 +1,376 @@
+"""Ways to play a transcript. `RUNNERS` is where another runner joins."""
+
+import contextlib
+import itertools
+import os
+import pathlib
+import shlex
+import socket
+import threading
+
+from dialogue import Delivery, cut, unescape
+from memory import Clock, MemoryRunner, Program
+
+from checkpw.checker import Checker
+from checkpw.logline import render
+from checkpw.operations import TimedOut
+from checkpw.peer import Peer
+from checkpw.policy import Policy
+from checkpw.queue.qmail import QmailQueue
+from checkpw.runners.stdio import StdioRunner
+from checkpw.smtp.limits import Limits
+from checkpw.submission import Submission
+
+PID = 77
+PATIENCE = 20.0  # seconds, for what never takes so long
+SHORT = 0.3  # seconds, for what a transcript waits for
+
+_ENVIRONMENT = (b"RELAYCLIENT", b"SMTPAUTHUSER", b"TCPREMOTEINFO")
+
+
+class Outcome:
+    """What came of a dialogue: what the server said (in pieces, one for each turn), what arrived, what was logged."""
+
+    def __init__(self, said, deliveries, log):
+        self.said = said
+        self.deliveries = deliveries
+        self.log = log
+
+
+def _read_program(text):
+    """Understand `exit N`, `signal N`, `hang`, `missing`, `deaf` and, for queue programs, `custom STATUS TEXT`."""
+    kind, _, rest = text.partition(" ")
+    if kind in ("hang", "missing"):
+        return Program(kind)
+    if kind == "deaf":
+        return Program(0, is_deaf=True)
+    if kind == "exit":
+        return Program(int(rest))
+    if kind == "signal":
+        return Program(-int(rest))
+    if kind == "custom":
+        status, _, said = rest.partition(" ")
+        return Program(int(status), says={6: unescape(said)})
+    return Program(secret=(kind.encode(), rest.encode()))
+
+
+def programs_of(dialogue):
+    """Give the checker (None for none) and the queue program that a dialogue describes."""
+    settings = dialogue.settings
+    checker = None if settings["checker"] == "none" else _read_program(settings["checker"])
+    if checker is not None and settings["checker-says"]:
+        checker.says = {2: unescape(settings["checker-says"])}
+    return checker, _read_program(settings["queue"])
+
+
+def compose(dialogue, checker, queue, environ, log, clock, timeout):
+    """Build the session that a dialogue describes; `checker` and `queue` are paths, `timeout` is for programs."""
+    settings = dialogue.settings
+    limits = Limits(
+        message_bytes=int(settings["message-bytes"]),
+        recipients=int(settings["recipients"]),
+        errors=int(settings["errors"]),
+        auth_failures=int(settings["auth-failures"]),
+    )
+    policy = Policy(
+        settings["hostname"].encode(),
+        limits,
+        relays_for_all=settings["relay"] == "yes",
+        requires_tls=settings["require-tls"] == "yes",
+        header_bytes=int(settings["header-bytes"]),
+        hops=int(settings["hops"]),
+        idle_timeout=SHORT if any(turn.ending == "TIMEOUT" for turn in dialogue.turns) else PATIENCE,
+        auth_delay=0.0,
+        shows_user="user" in settings["trace"].split(),
+        shows_ip="ip" in settings["trace"].split(),
+    )
+    remote = settings["remote"]
+    peer = Peer(
+        remote.encode() or b"unknown",
+        settings["info"].encode(),
+        is_remote=bool(remote),
+        uses_tls=settings["tls"] == "yes",
+    )
+    codes = frozenset(map(int, settings["reject-codes"].split()))
+    return Submission(
+        policy,
+        peer,
+        QmailQueue(queue, b"/nonexistent", timeout, carries_smtputf8=settings["smtputf8"] == "yes"),
+        None if checker is None else Checker([checker, b"true"], environ, codes, timeout),
+        environ,
+        log=log,
+        now=clock,
+        pid=PID,
+    )
+
+
+class _Log:
+    """Takes log lines as transcripts have them: without the number of the process and the seconds."""
+
+    def __init__(self):
+        self.lines = []
+
+    def __call__(self, fields):
+        line = render("ofmipd", fields).decode()
+        assert line.startswith("ofmipd: client=") and line.endswith("\n") and f" pid={PID} event=" in line
+        words, _, seconds = line.removeprefix("ofmipd: ").rpartition(" seconds=")
+        assert float(seconds) >= 0
+        self.lines.append(words.replace(f" pid={PID}", "", 1))
+
+
+def parse_envelope(envelope):
+    """Give sender and recipients of an envelope as qmail-queue reads it, None if it is not complete."""
+    if not envelope.endswith(b"\0\0"):
+        return None
+    first, *rest = envelope[:-2].split(b"\0")
+    assert first[:1] == b"F" and all(word[:1] == b"T" for word in rest)
+    return first[1:], [word[1:] for word in rest]
+
+
+# --- in memory
+
+
+class _ScriptedClient:
+    """Says its pieces one after the other, however often it is listened to."""
+
+    def __init__(self, turns, how, random):
+        self._steps = []
+        for turn in turns:
+            self._steps += cut(turn.sent, how, random)
+            self._steps.append(turn)
+        self.said = [b""]
+
+    def receive(self, timeout):
+        while self._steps:
+            step = self._steps[0]
+            if isinstance(step, bytes):
+                return self._steps.pop(0)
+            if step.ending == "TIMEOUT":
+                raise TimedOut
+            if step.ending == "EOF":
+                return b""
+            self._steps.pop(0)
+            self.said.append(b"")
+        raise AssertionError(f"the server listens on after {self.said!r}")
+
+    def send(self, data):
+        self.said[-1] += data
+
+
+def play_in_memory(dialogue, how, random):
+    """Play with the operations performed in memory."""
+    checker, queue = programs_of(dialogue)
+    programs = {b"/checker": checker, b"/queue": queue}
+    client, log, clock = _ScriptedClient(dialogue.turns, how, random), _Log(), Clock()
+    runner = MemoryRunner(client, programs, clock)
+    environ = {b"RELAYCLIENT": b""} if dialogue.settings["relay"] == "yes" else {}
+    submission = compose(dialogue, checker and b"/checker", b"/queue", environ, log, clock, 30.0)
+    runner.run(submission.serve())
+    deliveries = []
+    for spawn, received, status in runner.ended:
+        if spawn.argv[0] == b"/queue" and status == 0 and (envelope := parse_envelope(received[1])):
+            kept = {name: spawn.environ[name] for name in _ENVIRONMENT if name in spawn.environ}
+            deliveries.append(Delivery(*envelope, kept, received[0]))
+    return Outcome(client.said, deliveries, log.lines)
+
+
+# --- for real
+
+
+_CHECKER = r"""#!/bin/sh
+{says}
+{act}
+"""
+
+_QUEUE = r"""#!/bin/sh
+place={place}/$(ls {place} | wc -l)
+mkdir "$place"
+cat >"$place/message"
+cat <&1 >"$place/envelope"
+env >"$place/environ"
+{act}
+"""
+
+
+def _act(program):
+    if program is None or program.status == "missing":
+        return ""
+    if program.secret is not None:
+        login, password = program.secret
+        wanted = shlex.quote(f"{login.decode()}:{password.decode()}::")
+        return f'[ "$(tr "\\000" : <&3)" = {wanted} ]'
+    if program.status == "hang":
+        return "exec sleep 60"
+    if program.status < 0:
+        return f"kill {program.status} $$; sleep 60"
+    return f"exit {program.status}"
+
+
+def _printf(data):
+    return "printf '%b' '" + "".join(f"\\0{byte:03o}" for byte in data) + "'"
+
+
+def _install(directory, name, script, program):
+    path = pathlib.Path(directory) / name
+    if program is not None and program.status != "missing":
+        path.write_text(script, encoding="ascii")
+        path.chmod(0o755)
+    return os.fsencode(path)
+
+
+def _install_programs(dialogue, directory):
+    checker, queue = programs_of(dialogue)
+    place = pathlib.Path(directory) / "queued"
+    place.mkdir()
+    says = _printf(checker.says[2]) + " >&2" if checker and checker.says else ""
+    script = _CHECKER.format(says=says, act=_act(checker))
+    checker_path = _install(directory, "checker", script, checker)
+    script = "#!/bin/sh\nexit 0\n"
+    if not queue.is_deaf:
+        custom = _printf(queue.says[6]) + " >&6\n" if queue.says else ""
+        script = _QUEUE.format(place=place, act=custom + _act(queue))
+    return checker and checker_path, _install(directory, "queue", script, queue), place
+
+
+def _read_deliveries(place):
+    deliveries = []
+    for path in sorted(place.iterdir(), key=lambda path: int(path.name)):
+        envelope = parse_envelope((path / "envelope").read_bytes()) if (path / "envelope").exists() else None
+        if envelope is not None:
+            given = dict(line.partition(b"=")[::2] for line in (path / "environ").read_bytes().splitlines())
+            kept = {name: given[name] for name in _ENVIRONMENT if name in given}
+            deliveries.append(Delivery(*envelope, kept, (path / "message").read_bytes()))
+    return deliveries
+
+
+def _serve(runner, submission, descriptors, failures):
+    try:
+        runner.run(submission.serve())
+    except BaseException as error:  # noqa: BLE001  the thread that asked has to hear of it
+        failures.append(error)
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def play_on_stdio(dialogue, how, random, directory, connect):
+    """Play with StdioRunner, real programs and what `connect` makes: (server's reading, writing, client)."""
+    checker, queue, place = _install_programs(dialogue, directory)
+    log, clock, failures = _Log(), Clock(), []
+    environ = {b"PATH": os.environb[b"PATH"]}
+    if dialogue.settings["relay"] == "yes":
+        environ[b"RELAYCLIENT"] = b""
+    hangs = "hang" in (dialogue.settings["checker"], dialogue.settings["queue"])
+    submission = compose(dialogue, checker, queue, environ, log, clock, SHORT if hangs else PATIENCE)
+    incoming, outgoing, client = connect()
+    arguments = (StdioRunner(incoming, outgoing), submission, {incoming, outgoing}, failures)
+    thread = threading.Thread(target=_serve, args=arguments)
+    thread.start()
+    said = []
+    with client:
+        for turn in dialogue.turns:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the server may have left on its own
+                for piece in cut(turn.sent, how, random):
+                    client.send(piece)
+            if turn.ending == "EOF":
+                client.end()
+            said.append(client.receive(len(turn.expected)))
+        said[-1] += client.receive(1 << 20)
+    thread.join(PATIENCE)
+    assert not thread.is_alive(), "the server does not end"
+    if failures:
+        raise failures[0]
+    is_queued = programs_of(dialogue)[1].status == 0  # by its own word
+    return Outcome(said, _read_deliveries(place) if is_queued else [], log.lines)
+
+
+class SocketClient:
+    """The client's end of a socket."""
+
+    def __init__(self, end):
+        self._end = end
+        self._end.settimeout(PATIENCE)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *reason):
+        self._end.close()
+
+    def send(self, data):
+        self._end.sendall(data)
+
+    def end(self):
+        self._end.shutdown(socket.SHUT_WR)
+
+    def receive(self, size):
+        """Wait for so many bytes, or the end."""
+        said = b""
+        with contextlib.suppress(ConnectionResetError):
+            while len(said) < size and (piece := self._end.recv(size - len(said))):
+                said += piece
+        return said
+
+
+class PipeClient:
+    """The client's ends of two pipes."""
+
+    def __init__(self, writing, reading):
+        self._writing = writing
+        self._reading = reading
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *reason):
+        self.end()
+        os.close(self._reading)
+
+    def send(self, data):
+        while data:
+            data = data[os.write(self._writing, data) :]
+
+    def end(self):
+        if self._writing >= 0:
+            os.close(self._writing)
+            self._writing = -1
+
+    def receive(self, size):
+        """Wait for so many bytes, or the end."""
+        said = b""
+        while len(said) < size and (piece := os.read(self._reading, size - len(said))):
+            said += piece
+        return said
+
+
+def connect_socket():
+    """Make a connection of which the server has one end as a descriptor, as under a UCSPI server."""
+    ours, theirs = socket.socketpair()
+    number = theirs.detach()
+    return number, number, SocketClient(ours)
+
+
+def connect_pipes():
+    """Make two pipes, as in a shell pipeline."""
+    (theirs_in, ours_out), (ours_in, theirs_out) = os.pipe(), os.pipe()
+    return theirs_in, theirs_out, PipeClient(ours_out, ours_in)
+
+
+def _on_sockets(dialogue, how, random, directory):
+    return play_on_stdio(dialogue, how, random, directory, connect_socket)
+
+
+def _on_pipes(dialogue, how, random, directory):
+    return play_on_stdio(dialogue, how, random, directory, connect_pipes)
+
+
+RUNNERS = {
+    "memory": lambda dialogue, how, random, _directory: play_in_memory(dialogue, how, random),
+    "stdio": _on_sockets,
+    "pipes": _on_pipes,
+}
+"""A runner plays a dialogue: (dialogue, how to cut what is sent, random.Random, a directory) -> Outcome."""
+
+CUTS = ("whole", "bytes", "random")
+
+PLAYS = [(runner, how) for runner, how in itertools.product(RUNNERS, CUTS) if runner != "pipes" or how == "whole"]
