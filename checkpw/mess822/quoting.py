@@ -3,8 +3,7 @@
 _PLAIN = bytes(byte for byte in range(33, 127) if byte not in b'@<>[](),;:"\\')
 _EIGHT_BIT = bytes(range(128, 256))
 _ESCAPED = b'\0\n\r"\\[]'
-_ESCAPES = [b"\\" + bytes((byte,)) if byte in _ESCAPED else bytes((byte,)) for byte in range(256)]
-_ESCAPES[b"\n"[0]] = b"\\\0"  # a NUL of a control file is kept as LF; as LF it would end the field
+_ESCAPES = tuple(b"\\" + bytes((byte,)) if byte in _ESCAPED else bytes((byte,)) for byte in range(256))
 
 
 def quote(address: bytes, name: bytes | None = None, *, is_utf8: bool = False) -> bytes:
@@ -35,7 +34,8 @@ def quote_name(name: bytes) -> bytes:
 def _escape(text: bytes) -> bytes:
     if len(text.translate(None, _ESCAPED)) == len(text):
         return text
-    return b"".join([_ESCAPES[byte] for byte in text])
+    # A NUL of a control file is kept as LF; as LF it would end the field.
+    return b"".join([_ESCAPES[byte] for byte in text.replace(b"\n", b"\0")])
 
 
 def _word(text: bytes, *, is_utf8: bool) -> bytes:

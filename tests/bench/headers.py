@@ -38,9 +38,12 @@ ORDINARY = (
 
 
 def with_recipients(number):
-    return ORDINARY.replace(b"\nTo: ", b"\nX-To: ") + b"To: " + b",\n ".join(
-        b'"User Number %d" <user%d@example.org>' % (at, at) for at in range(number)
-    ) + b"\n"
+    return (
+        ORDINARY.replace(b"\nTo: ", b"\nX-To: ")
+        + b"To: "
+        + b",\n ".join(b'"User Number %d" <user%d@example.org>' % (at, at) for at in range(number))
+        + b"\n"
+    )
 
 
 def once(header):
