@@ -22,11 +22,11 @@ class HostRules:
         for line in lines:
             post, colon, new = line[1:].partition(b":")
             if line[:1] in (b"=", b"*", b"?", b"-") and colon:
-                self._rules.append((line[0], post.lower(), new))
+                self._rules.append((line[0], _comparable(post), new))
 
     def rewrite(self, host: bytes) -> bytes:
         """Return what the rules make of a host."""
-        lowered = host.lower()
+        lowered = _comparable(host)
         for kind, post, new in self._rules:
             if not lowered.endswith(post) or (kind == EXACT and len(host) != len(post)):
                 continue
@@ -34,7 +34,7 @@ class HostRules:
             if kind == PLAIN_ENDING and (b"." in front or b"[" in front or b"]" in front):
                 continue
             host = new if kind == WHOLE else front + new
-            lowered = host.lower()
+            lowered = _comparable(host)
         return host
 
     def rewrite_address(self, address: bytes) -> bytes:
@@ -43,6 +43,11 @@ class HostRules:
             return b""
         local, _, host = address.partition(b"@")
         return local + b"@" + self.rewrite(host)
+
+
+def _comparable(host: bytes) -> bytes:
+    """Return what stands for all hosts that are the same: a NUL of a control file is kept as LF."""
+    return host.replace(b"\0", b"\n").lower()
 
 
 def default_lines(defaulthost: bytes, plusdomain: bytes, defaultdomain: bytes) -> list[bytes]:

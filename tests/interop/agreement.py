@@ -144,7 +144,7 @@ class Place:
         client = _Performer(session.sent)
         client.perform(submission.serve())
         if submission._names is not None:
-            submission._names._cdb.close()
+            submission._names.close()
         queued = [(_masked(message, os.getpid()), envelope) for message, envelope in client.queued]
         return Outcome(_codes(client.said), queued)
 
@@ -185,14 +185,16 @@ class _Performer:
 def _make_names(path, table, damage):
     """Write name.cdb; with a damage between 0 and 1, cut it there, or leave out the NULs."""
     from checkpw.cdb import CdbWriter
-    from checkpw.names import records
+    from checkpw.names import parse_line
 
+    has_nuls = damage is None or damage > 0.2
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     writer = CdbWriter(descriptor)
-    for key, value in records(table.split(b"\n")):
-        writer.add(key, value if damage is None or damage > 0.2 else value.replace(b"\0", b""))
+    for line in table.split(b"\n"):
+        if entry := parse_line(line):
+            writer.add(entry[0], (b"\0" if has_nuls else b"").join(entry[1:]))
     writer.finish()
-    if damage is not None and damage > 0.2:
+    if has_nuls and damage is not None:
         os.truncate(path, int(os.stat(path).st_size * damage))
     os.close(descriptor)
 
