@@ -29,6 +29,8 @@ def main(argv: list[bytes], environ: dict[bytes, bytes]) -> int:
         posix.write(2, USAGE)
         return USAGE_STATUS
     path, temporary = argv[1], argv[2]
+    if not posix.get_inheritable(0):  # it was closed, and now is /dev/null: an empty table
+        raise TemporaryFailure("unable to read input: descriptor 0 is closed")
     posix.umask(0o033)
     try:
         flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC
