@@ -76,9 +76,9 @@ class Checker:
                 pass  # it has closed descriptor 3 unread: its exit status still is its answer
             yield Close(child.ends[3])
             ended = yield Wait(child, self._timeout, child.ends[2], DIAGNOSTICS_BYTES)
-        except TimedOut:
+        except TimedOut as late:
             yield Kill(child)
-            return Answer(TEMPORARY, f"no answer in {self._timeout:g} seconds")
+            return Answer(TEMPORARY, f"no answer in {self._timeout:g} seconds", late.output)
         except OSError as error:
             yield Kill(child)
             return Answer(TEMPORARY, f"unable to wait for it: {error.strerror}")

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
 
 class TimedOut(Exception):
-    """The time that an operation was given is over."""
+    """The time that an operation was given is over.
+
+    Attributes:
+        output: what a child that was waited for has written by then.
+    """
+
+    output = b""
 
 
 class Receive:

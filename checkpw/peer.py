@@ -23,11 +23,13 @@ class Peer:
 
     @classmethod
     def from_environment(cls, environ: dict[bytes, bytes]) -> "Peer":
-        """Read `TCPREMOTEIP`, of tcpserver, else `TCP6REMOTEIP` of its IPv6 relatives, else `REMOTE_HOST` of stunnel.
+        """Read `TCPREMOTEIP`, of tcpserver, else what its relatives set.
 
+        `TCP6REMOTEIP` is that of IPv6 versions, `REMOTE_ADDR` systemd's (systemd.socket(5)), `REMOTE_HOST` stunnel's.
         `SSL_PROTOCOL` is what UCSPI servers that speak TLS set (mod_ssl's name).
         """
-        ip = environ.get(b"TCPREMOTEIP") or environ.get(b"TCP6REMOTEIP") or environ.get(b"REMOTE_HOST") or b""
+        names = (b"TCPREMOTEIP", b"TCP6REMOTEIP", b"REMOTE_ADDR", b"REMOTE_HOST")
+        ip = next((environ[name] for name in names if environ.get(name)), b"")
         if ip.lower().startswith(b"::ffff:") and b"." in ip:
             ip = ip[len(b"::ffff:") :]
         return cls(

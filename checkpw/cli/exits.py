@@ -25,8 +25,8 @@ def run(name: str, main: "Callable[[list[bytes], dict[bytes, bytes]], int | chai
     status = UNEXPECTED
     try:
         chain.fill_standard_descriptors()
-        for number in (_signal.SIGTERM, _signal.SIGHUP):
-            if _signal.getsignal(number) == _signal.SIG_DFL:
+        for number in (_signal.SIGTERM, _signal.SIGHUP, _signal.SIGINT):
+            if _signal.getsignal(number) in (_signal.SIG_DFL, _signal.default_int_handler):
                 _signal.signal(number, _interrupted)
         core_limits = chain.forbid_core_dumps()
         encoding = sys.getfilesystemencoding()

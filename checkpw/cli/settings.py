@@ -127,7 +127,7 @@ def read_arguments(words: list[bytes]) -> tuple[bytes, bytes, list[bytes]]:
     name_cdb, hostname, chain = words[0], words[1], words[2:]
     if b"/" in hostname:
         raise TemporaryFailure(f"{hostname!a} is no hostname: {USAGE}")
-    if any(part in hostname for part in CHECKER_NAMES):
+    if b"." not in hostname and any(part in hostname for part in CHECKER_NAMES):
         raise TemporaryFailure(f"{hostname!a} looks like a checker, and the hostname is forgotten: {USAGE}")
     if len(chain) == 1:
         raise TemporaryFailure(f"no program after {chain[0]!a}: {USAGE}")

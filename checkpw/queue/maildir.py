@@ -56,17 +56,17 @@ class Maildir:
             descriptor = posix.open(temporary, flags, 0o600)
         except OSError as error:
             raise MessageRefused(*(FULL if _is_full(error) else NOT_OPENED)) from None
-        delivery = MaildirDelivery(descriptor, temporary, self._path + b"/new/" + name, self._timeout)
-        recipients = [b"Delivered-To: " + recipient + b"\n" for recipient in envelope.recipients]
-        yield from delivery.write(b"Return-Path: <" + envelope.sender + b">\n" + b"".join(recipients))
-        return delivery
+        yield from ()  # an open that never waits is a generator like any other
+        return MaildirDelivery(descriptor, temporary, self._path + b"/new/" + name, envelope, self._timeout)
 
 
 class MaildirDelivery:
     """One message on its way into a Maildir."""
 
-    def __init__(self, descriptor: int, temporary: bytes, final: bytes, timeout: float) -> None:
+    def __init__(self, descriptor: int, temporary: bytes, final: bytes, envelope: "Envelope", timeout: float) -> None:
         """Go on with a file in tmp that was opened."""
+        recipients = [b"Delivered-To: " + recipient + b"\n" for recipient in envelope.recipients]
+        self._beginning = b"Return-Path: <" + envelope.sender + b">\n" + b"".join(recipients)
         self._descriptor = descriptor
         self._temporary = temporary
         self._final = final
@@ -74,7 +74,8 @@ class MaildirDelivery:
         self._failure: tuple[int, bytes, bytes] | None = None
 
     def write(self, block: bytes) -> "Steps[None]":
-        """Append to the file."""
+        """Append to the file, which begins with the envelope."""
+        block, self._beginning = self._beginning + block, b""
         if self._failure is None:
             try:
                 yield Write(self._descriptor, block, self._timeout)
@@ -83,6 +84,8 @@ class MaildirDelivery:
 
     def commit(self) -> "Steps[bytes]":
         """Have the file on disk, move it to new, and have that on disk."""
+        if self._beginning:
+            yield from self.write(b"")
         if self._failure is None:
             try:
                 yield from self._move()
@@ -110,7 +113,10 @@ class MaildirDelivery:
         """Close the file and remove it from tmp."""
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
-            posix.unlink(self._temporary)
+            try:
+                posix.unlink(self._temporary)
+            except OSError:
+                pass  # somebody has cleaned up
             yield Close(descriptor)
 
 

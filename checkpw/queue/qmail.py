@@ -28,9 +28,6 @@ READ_ERROR = 54
 ABORT_PATIENCE = 10.0
 """Seconds that a queue program has to clean up after a message that does not come."""
 
-MAX_ADDRESS = 1002
-"""qmail-queue takes no longer address; it leaves with 11."""
-
 STATUSES: dict[int, tuple[int, bytes, bytes]] = {
     11: (554, b"5.1.3", b"envelope address too long for qq"),
     31: (554, b"5.3.0", b"mail server permanently rejected message"),
@@ -115,6 +112,7 @@ class QmailDelivery:
         self._timeout = timeout
         self._is_broken = False  # it does not take what we write; its exit status will say why
         self._is_late = False
+        self._is_complete = False  # with its envelope: from here on the program may queue it
 
     def write(self, block: bytes) -> "Steps[None]":
         """Hand on some of the message."""
@@ -135,6 +133,7 @@ class QmailDelivery:
         if not self._is_broken:
             addresses = [b"F" + self._envelope.sender]
             addresses += [b"T" + recipient for recipient in self._envelope.recipients]
+            self._is_complete = True
             yield from self._write(ENVELOPE, b"\0".join(addresses) + b"\0\0")
         if not self._is_late:
             yield Close(self._child.ends[ENVELOPE])
@@ -152,10 +151,14 @@ class QmailDelivery:
         raise MessageRefused(*TOO_SLOW)
 
     def abort(self) -> "Steps[None]":
-        """End the program before it has an envelope.
+        """End the program, before it has an envelope if that is still possible.
 
-        It is shown the end of both files first: then it removes what it has written, which it cannot when it is killed.
+        Then it is shown the end of both files, so that it removes what it has written, which it cannot when it is
+        killed. With its envelope, it is killed at once: what it queues now, the client will send again.
         """
+        if self._is_complete:
+            yield Kill(self._child)
+            return
         for end in (MESSAGE, ENVELOPE):
             if end in self._child.ends:
                 yield Close(self._child.ends[end])

@@ -23,6 +23,9 @@ ATOM_BYTES = b".!#$%&'*+-/=?^_`{|}~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghi
 )
 """What needs no quotes in a local part (RFC 5322 section 3.2.3), UTF-8 included (RFC 6532)."""
 
+HOST_BYTES = b"-.:[]_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" + bytes(range(128, 256))
+"""Names and address literals. A comma there would make two addresses of one for a program that parses arguments."""
+
 STATUSES: dict[int, tuple[int, bytes, bytes]] = {
     posix.EX_USAGE: (554, b"5.3.0", b"sendmail: usage"),
     posix.EX_DATAERR: (554, b"5.6.0", b"sendmail: data error"),
@@ -37,6 +40,7 @@ TEMPORARY = (451, b"4.3.0", b"sendmail: temporary problem")
 NOT_STARTED = (451, b"4.3.0", b"unable to start sendmail")
 NOT_SPOOLED = (452, b"4.3.1", b"spool write error or disk full")
 TOO_SLOW = (451, b"4.3.0", b"sendmail: timeout")
+NOT_AN_ARGUMENT = (554, b"5.1.3", b"sendmail cannot be given this address")
 
 
 class Sendmail:
@@ -57,7 +61,10 @@ class Sendmail:
         self.carries_smtputf8 = carries_smtputf8
 
     def open(self, envelope: "Envelope", environ: dict[bytes, bytes]) -> "Steps[SendmailDelivery]":
-        """Open a spool file; raises `MessageRefused` if that cannot be."""
+        """Open a spool file; raises `MessageRefused` if that cannot be, or for an address that is no argument."""
+        for address in (envelope.sender, *envelope.recipients):
+            if address.rpartition(b"@")[2].translate(None, HOST_BYTES) and b"@" in address:
+                raise MessageRefused(*NOT_AN_ARGUMENT)
         try:
             descriptor = _open_nameless(self._spool)
         except OSError:

@@ -173,6 +173,9 @@ class StdioRunner:
                     pid, status = posix.waitpid(child.pid, posix.WNOHANG)
                     if pid:
                         break
+        except TimedOut as late:
+            late.output = output
+            raise
         finally:
             if handle >= 0:
                 posix.close(handle)

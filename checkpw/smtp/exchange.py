@@ -22,7 +22,7 @@ class AuthExchange:
         """Take the initial response, empty if there was none; `=` stands for one of no bytes."""
         if not initial:
             return self._step(None)
-        return self._step(b"") if initial == b"=" else self.respond(initial)
+        return self._step(b"") if initial == b"=" else self._decoded(initial)
 
     def respond(self, line: bytes) -> "bytes | AuthAttempted":
         """Take a response.
@@ -35,6 +35,9 @@ class AuthExchange:
         """
         if line == b"*":
             raise CommandRefused(replies.AUTH_CANCELLED)
+        return self._decoded(line)
+
+    def _decoded(self, line: bytes) -> "bytes | AuthAttempted":
         try:
             return self._step(sasl.decode(line))
         except sasl.Malformed as error:

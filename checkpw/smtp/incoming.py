@@ -26,7 +26,7 @@ class Chunk:
     def __init__(self, size: int, *, is_last: bool) -> None:
         self.size = self.left = size
         self.is_last = is_last
-        self.refusal: "Reply | None" = None
+        self.refusal: Reply | None = None
 
 
 class Incoming:
@@ -45,7 +45,7 @@ class Incoming:
         self._limit = limit
         self._size = 0
         self.reader = reader
-        self.refusal: "Reply | None" = None
+        self.refusal: Reply | None = None
         self.is_open = True
 
     def take(self, text: bytes) -> "MessageBlock | MessageAborted | None":

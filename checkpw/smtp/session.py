@@ -151,6 +151,7 @@ class Session:
     def close(self, reply: Reply, reason: str) -> None:
         """End the session from outside: on a timeout, or when the server goes down."""
         self._decide = None
+        self._events.clear()  # what they would decide is decided
         self._end(reply, reason)
 
     # Input.

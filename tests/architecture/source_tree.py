@@ -95,4 +95,4 @@ def programs():
 
 def is_standard(name):
     """Tell whether a module belongs to Python."""
-    return name in sys.stdlib_module_names
+    return name in sys.stdlib_module_names or name == "_crypt"  # which Python 3.13 has no more

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from pages import page
 
-from checkpw import submission
+from checkpw import logline, submission
 from checkpw.cli import settings
 from checkpw.errors import TemporaryFailure
 from checkpw.logline import render
@@ -103,6 +103,11 @@ def test_paths_and_names_are_those_of_the_page():
     assert f"An address of {limits.MAX_ADDRESS} bytes or more" in OFMIPD.text
     assert f"At most {submission.DIAGNOSTIC_LINES} lines are logged" in OFMIPD.text
     assert f"{qmail.CUSTOM_BYTES} bytes of it" in OFMIPD.text
+    assert f"has {qmail.ABORT_PATIENCE:g} seconds to clean up" in OFMIPD.text
+    assert f"A value of more than {logline.MAX_VALUE} bytes is cut" in OFMIPD.text
+    assert f"has more than {settings.MAX_DIGITS} digits" in OFMIPD.text
+    shown = " ".join(map(str, (sendmail.NOT_AN_ARGUMENT[0], *map(bytes.decode, sendmail.NOT_AN_ARGUMENT[1:]))))
+    assert f".Ql {shown} ." in OFMIPD.lines
 
 
 # --- replies

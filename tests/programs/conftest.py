@@ -271,7 +271,7 @@ def start(resources):
             "blocked": list(blocked),
             "limits": limits or {},
             "user": user if os.geteuid() == 0 else None,
-            "groups": list(groups),
+            "groups": list(groups) if os.geteuid() == 0 else [],
             "cwd": str(cwd),
             "umask": umask,
         }

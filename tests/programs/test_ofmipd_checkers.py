@@ -133,7 +133,8 @@ def test_512_bytes_reach_a_checker(ofmipd, recorder, mail):
 def test_every_exit_status_of_a_checker(ofmipd, script, mail, events, codes, rejections):
     """0 is yes, 1 and what OFMIPD_REJECT_CODES names is no, and every other status is our trouble, not the client's."""
     checker = script("checker", "exit $(tr '\\0' '\\n' <&3 | sed -n 2p)")
-    session = ofmipd(checker, "true", environ={"OFMIPD_REJECT_CODES": codes, "OFMIPD_AUTH_TRIES": "1000"})
+    environ = {"OFMIPD_REJECT_CODES": codes, "OFMIPD_AUTH_TRIES": "1000", "OFMIPD_ERRORS": "1000"}
+    session = ofmipd(checker, "true", environ=environ)
     session.reply()
     statuses = [*range(1, 256 if codes is None else 30), 100, 111, 255]
     for status in statuses:
@@ -185,16 +186,18 @@ i=0; while [ $i -lt 20 ]; do i=$((i+1)); echo line $i >&2; done; exit 1"""
 
 
 @pytest.mark.parametrize("program", ["", "exec 3<&-;", "yes >&2 &", "trap '' TERM INT HUP;", "cat <&3 >/dev/null;"])
-def test_a_checker_that_hangs_is_killed_with_its_children(attempt, tmp_path, tools, events, program):
+def test_a_checker_that_hangs_is_killed_with_its_children(ofmipd, script, mail, tmp_path, tools, events, program):
     """Past OFMIPD_CHECKER_TIMEOUT its whole process group is gone, and the client is told to try later."""
-    text = f"{program} sleep 600 & echo $$ $! >{tmp_path}/pids; wait"
+    checker = script("checker", f"{program} sleep 600 & echo $$ $! >{tmp_path}/pids; wait")
+    session = ofmipd(checker, "true", environ={"OFMIPD_CHECKER_TIMEOUT": "0.5", "OFMIPD_AUTH_DELAY": "60"})
+    session.reply()
     start = time.monotonic()
-    reply, log = attempt(text, environ={"OFMIPD_CHECKER_TIMEOUT": "0.5", "OFMIPD_AUTH_DELAY": "60"})
-    assert reply == LATER
-    assert 0.5 <= time.monotonic() - start < 30
+    assert session.ask(mail.plain(b"joe", b"secret")) == LATER
+    assert 0.5 <= time.monotonic() - start < 25
     for pid in (tmp_path / "pids").read_text().split():
-        tools.wait_until(lambda pid=pid: not tools.is_alive(pid), "the end of the group")
-    assert events(log, "auth")[0]["verdict"] == b"temporary"
+        tools.wait_until(lambda pid=pid: not tools.is_alive(pid), "the end of the group, while the session goes on")
+    assert session.ask(b"MAIL FROM:<a@b>").startswith(b"530 ")
+    assert events(session.end().log, "auth")[0]["verdict"] == b"temporary"
 
 
 def test_a_daemon_that_keeps_the_pipe_stalls_nobody(attempt, tmp_path, kill_later):
@@ -245,15 +248,15 @@ def test_our_own_checkpassword(ofmipd, accounts, mail):
 # --- time, and how often
 
 
-def test_a_no_comes_at_start_and_delay(attempt):
+@pytest.mark.parametrize(("program", "delay", "bound"), [("exit 1", 0.7, 20), ("sleep 2; exit 1", 2.5, 4.4)])
+def test_a_no_comes_at_start_and_delay(ofmipd, script, mail, program, delay, bound):
     """How long a check took is not to be seen: the 535 comes when start and delay are over, not later by the check."""
-    for program in ("exit 1", "sleep 1; exit 1"):
-        start = time.monotonic()
-        reply, log = attempt(program, environ={"OFMIPD_AUTH_DELAY": "1.5"})
-        took = time.monotonic() - start
-        assert reply == NO
-        assert 1.5 <= took < 2.4, took
-        assert b"event=auth" in log
+    session = ofmipd(script("checker", program), "true", environ={"OFMIPD_AUTH_DELAY": str(delay)})
+    session.reply()
+    start = time.monotonic()
+    assert session.ask(mail.plain(b"joe", b"wrong")) == NO
+    assert delay <= time.monotonic() - start < bound
+    session.end()
 
 
 def test_trouble_and_yes_are_told_at_once(attempt):
@@ -291,15 +294,25 @@ def test_too_many_failures_end_the_session(ofmipd, mail, events, tries, number):
     assert events(done.log, "session")[0]["reason"] == b"auth"
 
 
-def test_our_trouble_is_not_held_against_the_client(ofmipd, script, mail):
-    """A hundred temporary failures are none of the client's, and a good login is let in after them."""
+def test_our_trouble_is_not_a_wrong_password(ofmipd, script, mail, events):
+    """Temporary failures are no failed logins, and a good login is let in after them; but each costs us a process.
+
+    So they count as commands that failed, of which a session has twenty.
+    """
     checker = script("checker", "[ $(tr '\\0' '\\n' <&3 | sed -n 2p) = secret ] || exit 111")
     session = ofmipd(checker, "true")
     session.reply()
-    for _ in range(100):
+    for _ in range(19):
         assert session.ask(mail.plain(b"joe", b"x")) == LATER
     assert session.ask(mail.plain(b"joe", b"secret")).startswith(YES)
     session.end()
+    session = ofmipd(checker, "true")
+    session.reply()
+    for _ in range(20):
+        assert session.ask(mail.plain(b"joe", b"x")) == LATER
+    assert session.reply() == b"421 4.7.0 too many errors\r\n"
+    assert session.process.wait(20) == 0
+    assert events(session.end().log, "session")[0]["reason"] == b"errors"
 
 
 # --- where AUTH is allowed

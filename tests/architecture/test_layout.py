@@ -1,0 +1,98 @@
+"""Launchers, and which test looks at which module."""
+
+import ast
+import re
+
+import pytest
+import source_tree
+
+LOGIC_TESTS = ("unit", "contracts", "transcripts", "properties", "programs")
+"""Directories whose tests look at modules one by one; the others look at the whole."""
+
+REACHED = {
+    "checkpw.account": "values; tests/programs/test_hand_over.py sees them in the next program",
+    "checkpw.accounts.base": "each store's tests go through it, e.g. tests/programs/test_checkpassword_exits.py",
+    "checkpw.accounts.networks": "tests/unit/cli/test_user.py, by the account that has allow_nets",
+    "checkpw.accounts.passwd_file": "tests/programs/test_checkpassword_exits.py, by files of every kind",
+    "checkpw.accounts.system": "tests/programs/test_system_store.py, because it wants a passwd and a shadow of its own",
+    "checkpw.chain": "tests/programs/test_hand_over.py, by the kernel's own account of the next program",
+    "checkpw.cli.checkpassword": "tests/programs/test_checkpassword_exits.py starts it, as callers do",
+    "checkpw.cli.demo": "tests/programs/test_demo.py runs it, and tests/docs/test_readme.py",
+    "checkpw.cli.exits": "tests/programs/test_checkpassword_exits.py; in a test's own process it would end that",
+    "checkpw.cli.install": "tests/conftest.py installs by it whatever tests/programs start",
+    "checkpw.cli.ofmipd": "tests/programs/test_ofmipd_process.py starts it, as UCSPI servers do",
+    "checkpw.cli.settings": "tests/docs/test_ofmipd_page.py holds it against the page, value by value",
+    "checkpw.mess822.dates": "tests/transcripts/data.txt, with a clock that stands",
+    "checkpw.outbound": "tests/transcripts/data.txt and tests/transcripts/test_interruptions.py",
+    "checkpw.privileges": "tests/programs/test_hand_over.py, because it cannot be undone in a test's own process",
+    "checkpw.queue.base": "types that nobody executes",
+    "checkpw.smtp.incoming": "tests/transcripts/chunks.txt and tests/transcripts/data.txt",
+}
+"""Modules that no test imports, and what looks at them instead."""
+
+
+def _named_or_imported_by_tests():
+    names = set()
+    for directory in LOGIC_TESTS:
+        for path in (source_tree.ROOT / "tests" / directory).rglob("*.py"):
+            # tests/unit/cli/test_user.py is about checkpw/cli/user.py, which it reaches through main.
+            of = path.relative_to(source_tree.ROOT / "tests" / directory).with_name(path.name.removeprefix("test_"))
+            name = ".".join(("checkpw", *of.with_suffix("").parts))
+            if directory == "unit" and name in source_tree.modules():
+                names.add(name)
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import):
+                    names |= {alias.name for alias in node.names}
+                elif isinstance(node, ast.ImportFrom):
+                    names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {source_tree.module_of(name) for name in names if name.split(".")[0] == "checkpw"}
+
+
+TESTED = _named_or_imported_by_tests()
+
+
+@pytest.mark.parametrize("name", [name for name, module in source_tree.modules().items() if not module.is_package])
+def test_each_module_has_a_test(name):
+    """A test is named for the module or imports it, or the list says what looks at it instead."""
+    assert name in TESTED | set(REACHED)
+
+
+def test_the_list_of_what_is_reached_otherwise_is_not_stale():
+    """Each exception is about a module that there is, and names tests that there are."""
+    assert set(REACHED) <= set(source_tree.modules())
+    for reason in REACHED.values():
+        for path in re.findall(r"tests/[\w/.]+", reason):
+            assert (source_tree.ROOT / path).exists(), path
+
+
+ENTRY = """\
+    from checkpw.cli.{name} import main
+    from checkpw.cli.exits import run
+    run("{name}", main)
+"""
+ENTRY_FOR_PEOPLE = """\
+    from checkpw.cli.admin import start
+    start()
+"""
+
+
+@pytest.mark.parametrize("path", source_tree.programs(), ids=lambda path: path.name)
+def test_launchers_differ_by_name_only(path):
+    """Every launcher is the same few lines; that of checkpw has another way in, because it is for people."""
+    name = path.name
+    is_for_people = name == "checkpw"
+    reference = source_tree.ROOT.joinpath("bin", "ofmipd").read_text(encoding="utf-8")
+    wanted = reference.replace(ENTRY.format(name="ofmipd"), "ENTRY").replace("ofmipd", name)
+    wanted = wanted.replace("ENTRY", ENTRY_FOR_PEOPLE if is_for_people else ENTRY.format(name=name))
+    if is_for_people:
+        wanted = wanted.replace("checkpw/cli/checkpw.py", "checkpw/cli/admin.py")
+    assert path.read_text(encoding="utf-8") == wanted
+    assert len(wanted.splitlines()) <= 20
+    assert path.stat().st_mode & 0o111 == 0o111
+
+
+def test_install_programs_knows_every_launcher():
+    """What `checkpw install-programs` writes is what is in bin/."""
+    from checkpw.cli.install import PROGRAMS
+
+    assert sorted(PROGRAMS) == [path.name for path in source_tree.programs()]
