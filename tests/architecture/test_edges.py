@@ -9,7 +9,7 @@ LAYERS = (
     # 1 pure: bytes in, values out
     ("hashes", "sasl", "smtp", "mess822", "logline", "peer"),
     # 2 adapters: the outside world, one module each
-    ("operations", "fd3", "privileges", "chain", "accounts", "queue"),
+    ("operations", "fd3", "privileges", "chain", "accounts", "queue", "cdb", "names", "textfile"),
     # 3 composition: what an administrator decided, and what follows from it
     ("policy", "checker", "outbound", "submission"),
     # 4 runners: perform operations, hold no policy
@@ -33,12 +33,15 @@ EDGES = {
     "fd3": {"credentials", "errors"},
     "privileges": {"errors"},
     "chain": {"errors", "privileges"},
-    "accounts": {"account", "errors", "hashes"},
+    "accounts": {"account", "errors", "hashes", "textfile"},
     "queue": {"errors", "operations"},
-    "policy": {"smtp"},
+    "cdb": {"errors"},
+    "names": {"cdb"},
+    "textfile": {"errors"},
+    "policy": {"mess822", "smtp"},
     "checker": {"operations"},
     "outbound": {"errors", "mess822"},
-    "submission": {"checker", "errors", "mess822", "operations", "outbound", "smtp"},
+    "submission": {"cdb", "checker", "errors", "mess822", "operations", "outbound", "smtp"},
     "runners": {"chain", "errors", "operations"},
     "cli": {
         "accounts",
@@ -49,6 +52,8 @@ EDGES = {
         "fd3",
         "hashes",
         "logline",
+        "mess822",
+        "names",
         "peer",
         "policy",
         "privileges",
@@ -57,6 +62,7 @@ EDGES = {
         "secret",
         "smtp",
         "submission",
+        "textfile",
     },
 }
 """Part: the parts that it imports, now or later. An edge that nobody uses any more is to be taken out."""
@@ -66,6 +72,8 @@ WITHIN_A_LAYER = {
     ("credentials", "secret"): "credentials hold a password",
     ("smtp", "sasl"): "an AUTH exchange drives a mechanism; sasl knows nothing of SMTP",
     ("chain", "privileges"): "the chain is handed over as somebody else",
+    ("accounts", "textfile"): "a store that people edit is a text file that servers read meanwhile",
+    ("names", "cdb"): "name.cdb is a cdb",
     ("queue", "operations"): "a delivery yields operations, which are values, and performs none",
     ("submission", "checker"): "a session asks about logins",
     ("submission", "outbound"): "a session sends messages on",

@@ -22,7 +22,6 @@ REACHED = {
     "checkpw.cli.install": "tests/conftest.py installs by it whatever tests/programs start",
     "checkpw.cli.ofmipd": "tests/programs/test_ofmipd_process.py starts it, as UCSPI servers do",
     "checkpw.cli.settings": "tests/docs/test_ofmipd_page.py holds it against the page, value by value",
-    "checkpw.mess822.dates": "tests/transcripts/data.txt, with a clock that stands",
     "checkpw.outbound": "tests/transcripts/data.txt and tests/transcripts/test_interruptions.py",
     "checkpw.privileges": "tests/programs/test_hand_over.py, because it cannot be undone in a test's own process",
     "checkpw.queue.base": "types that nobody executes",
