@@ -1,0 +1,7 @@
+"""Makes the runner in memory, which lives with the transcripts, importable by name; tests are no package."""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "transcripts"))
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
