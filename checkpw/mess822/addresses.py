@@ -72,8 +72,8 @@ def join(lists: "Iterable[list[Mailbox]]") -> "list[Mailbox]":
 
 
 def _phrase(tokens: list[bytes]) -> bytes:
-    pieces = [b" %s " % spoken(token) if token[0] == COMMENT else spoken(token) for token in tokens]
-    return _tidy(b"".join(piece for piece in pieces if piece not in _SILENT))
+    said = [token for token in tokens if token not in _SILENT]
+    return _tidy(b"".join([b" %s " % spoken(token) if token[0] == COMMENT else spoken(token) for token in said]))
 
 
 def _tidy(name: bytes) -> bytes:

@@ -69,15 +69,18 @@ class HeaderCollector:
             ends before the first line that is empty, or does not begin with a blank and is no field.
 
         Raises:
-            TooLarge: it does not end within the limit.
+            TooLarge: it does not end within the limit, or in an empty line right behind it. Of the line that would
+                have told, no more is read.
         """
         collected = self._text
         collected += text
         while (end := collected.find(b"\n", self._at)) >= 0:
             line = bytes(collected[self._at : end])
+            if line and self._limit and end >= self._limit:
+                raise TooLarge
             if not line or not (is_continuation(line) or field_name(line)):
                 rest = bytes(collected[self._at :])
-                return self._within_limit(self._at), rest if not line else b"\n" + rest
+                return bytes(collected[: self._at]), rest if not line else b"\n" + rest
             self._at = end + 1
         if self._limit and len(collected) > self._limit:
             raise TooLarge
@@ -85,12 +88,7 @@ class HeaderCollector:
 
     def finish(self) -> bytes:
         """Return the header of a message that ends inside it."""
-        return self._within_limit(len(self._text))
-
-    def _within_limit(self, size: int) -> bytes:
-        if self._limit and size > self._limit:
-            raise TooLarge
-        return bytes(self._text[:size])
+        return bytes(self._text)
 
 
 def is_continuation(line: bytes) -> bool:

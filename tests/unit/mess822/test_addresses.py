@@ -79,7 +79,7 @@ GROUPS = [
     (b"g: a@b; h: c@d;", [(b"g", [(None, b"a@b")]), (b"h", [(None, b"c@d")])]),
     (b'"g, h" (x): a@b;', [(b"g, h x", [(None, b"a@b")])]),
     (b"<@r:a@b>, g: <@s:c@d>;", [(None, [(b"@r", b"a@b")]), (b"g", [(b"@s", b"c@d")])]),
-    (b"<@r:a@b", [(None, [(b"@r", b"a@b")])][:0] or [(None, [(b"@r", b"a@b")])]),
+    (b'",": a@b;', [(b",", [(None, b"a@b")])]),
     (b"g: h: a@b; c@d", [(b"g", [(b"h", b"a@b")]), (None, [(None, b"c@d")])]),
     (b"a@b; c@d;", [(None, [(None, b"a@b")]), (None, [(None, b"c@d")])]),
 ]
