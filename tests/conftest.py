@@ -40,6 +40,25 @@ def pytest_terminal_summary(terminalreporter):
 
 
 @pytest.fixture(scope="session")
+def refuse(request):
+    """Give the function that ends a test which cannot be run here: skipped, or failed with --require-peers."""
+
+    def end(reason):
+        if request.config.getoption("--require-peers"):
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+
+    return end
+
+
+@pytest.fixture(scope="session")
+def root(refuse):
+    """End the test that only the superuser can run."""
+    if os.geteuid() != 0:
+        refuse("not run: needs root")
+
+
+@pytest.fixture(scope="session")
 def programs():
     """Install the programs of this checkout where unprivileged users can start them too, and give the directory."""
     from checkpw.cli.install import install

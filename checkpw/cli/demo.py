@@ -18,7 +18,7 @@ from pathlib import Path
 
 import click
 
-from checkpw import chain, hashes
+from checkpw import chain, newhash
 from checkpw.accounts import passwd_edit
 from checkpw.cli.install import install
 from checkpw.errors import Misuse, TemporaryFailure
@@ -55,7 +55,7 @@ def demo(environ: Mapping[str, str], directory: Path | None, serve: bool) -> Non
 
     _step(f"An account: one line in {accounts} (checkpw-passwd(5))")
     password = secrets.token_hex(6)
-    hashed = hashes.make("SHA512-CRYPT", Secret(password.encode()))
+    hashed = newhash.make("SHA512-CRYPT", Secret(password.encode()))
     _write_account(accounts, hashed)
     click.echo(f"  {LOGIN}:{hashed.decode()[:34]}...   the password is {password}")
 

@@ -2,7 +2,7 @@
 
 import click
 
-from checkpw import hashes
+from checkpw import hashes, newhash
 from checkpw.cli import prompt
 from checkpw.cli.commands import Setting
 from checkpw.errors import Misuse
@@ -12,11 +12,11 @@ scheme_option = click.option(
     cls=Setting,
     envvar="CHECKPW_SCHEME",
     show_envvar=True,
-    type=click.Choice(hashes.SCHEMES, case_sensitive=False),
-    default=hashes.DEFAULT_SCHEME,
+    type=click.Choice(newhash.SCHEMES, case_sensitive=False),
+    default=newhash.DEFAULT_SCHEME,
     show_default=True,
     metavar="SCHEME",
-    help=f"How to hash: {', '.join(hashes.SCHEMES)}.",
+    help=f"How to hash: {', '.join(newhash.SCHEMES)}.",
 )
 cost_option = click.option(
     "--cost",
@@ -33,12 +33,12 @@ def make_hash(scheme: str, cost: int | None, *, from_stdin: bool, longest: int =
     """Ask for a password and return `{SCHEME}hash`; warns on standard error where that hides nothing.
 
     Raises:
-        Misuse: the password has more than `longest` bytes, or as `hashes.make`.
+        Misuse: the password has more than `longest` bytes, or as `newhash.make`.
     """
     password = prompt.password(from_stdin=from_stdin, confirm=True)
     if len(password) > longest:
         raise Misuse("the password is too long: login and password share the 512 bytes on descriptor 3")
-    made = hashes.make(scheme, password, cost=cost)
+    made = newhash.make(scheme, password, cost=cost)
     if scheme == "PLAIN":
         click.echo("checkpw: warning: PLAIN is the password itself, for everybody who can read it", err=True)
     return made

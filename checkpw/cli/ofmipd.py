@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 REFUSAL = b"451 4.3.0 unable to read configuration\r\n"
 """What a client gets in place of a greeting."""
 
+LAST_WORDS_TIMEOUT = 1000
+"""Milliseconds that a client has to take them."""
+
 
 def main(argv: list[bytes], environ: dict[bytes, bytes]) -> int:
     """Serve one client and return 0, also when it went away or was sent away.
@@ -64,8 +67,12 @@ def _log(fields: "dict[str, Value]") -> None:
 
 
 def _say_last(words: bytes) -> None:
+    import select
+
+    client = select.poll()
+    client.register(1, select.POLLOUT)
     try:
-        posix.set_blocking(1, False)
-        posix.write(1, words)
+        if client.poll(LAST_WORDS_TIMEOUT):  # else nobody reads; the exit status tells
+            posix.write(1, words)
     except OSError:
-        return  # nobody reads; the exit status tells the rest
+        return

@@ -69,26 +69,29 @@ class HeaderCollector:
             ends before the first line that is empty, or does not begin with a blank and is no field.
 
         Raises:
-            TooLarge: it does not end within the limit, or in an empty line right behind it. Of the line that would
-                have told, no more is read.
+            TooLarge: it does not end within the limit.
         """
         collected = self._text
         collected += text
         while (end := collected.find(b"\n", self._at)) >= 0:
             line = bytes(collected[self._at : end])
-            if line and self._limit and end >= self._limit:
-                raise TooLarge
             if not line or not (is_continuation(line) or field_name(line)):
+                # A line that ends the header without being empty counts too: while it is not complete, nobody can tell
+                # what it is, and how the text is cut into pieces must not matter.
+                self._check_limit(end if line else self._at)
                 rest = bytes(collected[self._at :])
                 return bytes(collected[: self._at]), rest if not line else b"\n" + rest
             self._at = end + 1
-        if self._limit and len(collected) > self._limit:
-            raise TooLarge
+        self._check_limit(len(collected))
         return None
 
     def finish(self) -> bytes:
         """Return the header of a message that ends inside it."""
         return bytes(self._text)
+
+    def _check_limit(self, size: int) -> None:
+        if self._limit and size > self._limit:
+            raise TooLarge
 
 
 def is_continuation(line: bytes) -> bool:

@@ -7,7 +7,7 @@ LAYERS = (
     # 0 values: no I/O, no third party
     ("errors", "secret", "credentials", "account"),
     # 1 pure: bytes in, values out
-    ("hashes", "sasl", "smtp", "mess822", "logline", "peer"),
+    ("libcrypt", "hashes", "newhash", "sasl", "smtp", "mess822", "logline", "peer"),
     # 2 adapters: the outside world, one module each
     ("operations", "fd3", "privileges", "chain", "accounts", "queue", "cdb", "names", "textfile"),
     # 3 composition: what an administrator decided, and what follows from it
@@ -23,7 +23,9 @@ EDGES = {
     "errors": set(),
     "account": set(),
     "credentials": {"errors", "secret"},
-    "hashes": {"errors"},
+    "libcrypt": set(),
+    "hashes": {"errors", "libcrypt"},
+    "newhash": {"errors", "hashes", "libcrypt"},
     "sasl": {"credentials", "secret"},
     "smtp": {"sasl"},
     "mess822": set(),
@@ -54,6 +56,7 @@ EDGES = {
         "logline",
         "mess822",
         "names",
+        "newhash",
         "peer",
         "policy",
         "privileges",
@@ -70,6 +73,9 @@ EDGES = {
 WITHIN_A_LAYER = {
     ("credentials", "errors"): "a malformed record is an error with an exit status",
     ("credentials", "secret"): "credentials hold a password",
+    ("hashes", "libcrypt"): "it knows most forms",
+    ("newhash", "libcrypt"): "it makes most forms",
+    ("newhash", "hashes"): "what is made has to be verified: limits and digests are the same",
     ("smtp", "sasl"): "an AUTH exchange drives a mechanism; sasl knows nothing of SMTP",
     ("chain", "privileges"): "the chain is handed over as somebody else",
     ("accounts", "textfile"): "a store that people edit is a text file that servers read meanwhile",
@@ -87,8 +93,8 @@ HELPERS |= {"checkpw.queue", "checkpw.queue.base"}
 THIRD_PARTY = {
     "click": "checkpw.cli.",
     "passlib": "checkpw.hashes",
-    "bcrypt": "checkpw.hashes",
-    "_argon2_cffi_bindings": "checkpw.hashes",
+    "bcrypt": ("checkpw.hashes", "checkpw.newhash"),
+    "_argon2_cffi_bindings": ("checkpw.hashes", "checkpw.newhash"),
 }
 """Package of somebody else: who may import it (a name, or the beginning of names)."""
 

@@ -16,7 +16,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent.parent))
 
-from checkpw import hashes
+from checkpw import newhash
 from checkpw.cli.install import install
 from checkpw.secret import Secret
 
@@ -139,7 +139,7 @@ def main():
         floor = [sys.executable, "-I", "-S", "-c", "pass"]
         program = str(place / "checkpassword")
         cases = {"interpreter floor": lambda: one_shot(floor, plain)}
-        crypted = hashes.make("SHA512-CRYPT", Secret(b"secret"), cost=5000)
+        crypted = newhash.make("SHA512-CRYPT", Secret(b"secret"), cost=5000)
         for scheme, stored in (("{PLAIN}", b"{PLAIN}secret"), ("$6$", crypted)):
             for users in USERS:
                 path = place / hashlib.sha256(f"{scheme}{users}".encode()).hexdigest()

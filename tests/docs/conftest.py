@@ -11,12 +11,9 @@ sys.path[:0] = [str(_HERE), str(_HERE.parent / "architecture")]
 
 
 @pytest.fixture(scope="session")
-def mandoc(request):
+def mandoc(refuse):
     """Find mandoc, or end the test that cannot have it: skipped, or failed with --require-peers."""
     found = shutil.which("mandoc")
     if found is None:
-        reason = "peer not installed: mandoc (Debian package mandoc)"
-        if request.config.getoption("--require-peers"):
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
+        refuse("peer not installed: mandoc (Debian package mandoc)")
     return found

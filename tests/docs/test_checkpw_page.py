@@ -6,7 +6,7 @@ import click
 import pytest
 from pages import page
 
-from checkpw import hashes
+from checkpw import newhash
 from checkpw.cli.commands import checkpw
 
 CHECKPW = page("checkpw")
@@ -104,5 +104,5 @@ def test_variables_of_options_are_in_the_page():
 def test_schemes_are_those_of_the_code():
     """The page's table has the schemes that checkpw makes, and names the default."""
     rows = CHECKPW.rows("checkpw hash", "scheme")
-    assert [row[0].removeprefix("Li ") for row in rows] == list(hashes.SCHEMES)
-    assert f"it is {hashes.DEFAULT_SCHEME}." in " ".join(CHECKPW.part("checkpw hash"))
+    assert [row[0].removeprefix("Li ") for row in rows] == list(newhash.SCHEMES)
+    assert f"it is {newhash.DEFAULT_SCHEME}." in " ".join(CHECKPW.part("checkpw hash"))

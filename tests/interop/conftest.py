@@ -29,18 +29,6 @@ _LISTENING = "0A"  # the state of a socket in /proc/net/tcp
 
 
 @pytest.fixture(scope="session")
-def refuse(request):
-    """Give the function that ends a test which cannot be run here: skipped, or failed with --require-peers."""
-
-    def end(reason):
-        if request.config.getoption("--require-peers"):
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
-
-    return end
-
-
-@pytest.fixture(scope="session")
 def peer(refuse):
     """Give a function that finds a peer program, or ends the test that cannot have it."""
 

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from checkpw import hashes
+from checkpw import hashes, newhash
 from checkpw.accounts import passwd_edit
 from checkpw.accounts.passwd_file import PasswdFile
 from checkpw.secret import Secret
@@ -69,10 +69,10 @@ def doveadm(peer):
     return run
 
 
-@pytest.mark.parametrize("scheme", hashes.SCHEMES)
+@pytest.mark.parametrize("scheme", newhash.SCHEMES)
 def test_doveadm_verifies_ours(doveadm, scheme):
     """What checkpw makes is verified by Dovecot, with the right password only."""
-    stored = hashes.make(scheme, Secret(PASSWORD.encode()), **CHEAP.get(scheme, {})).decode()
+    stored = newhash.make(scheme, Secret(PASSWORD.encode()), **CHEAP.get(scheme, {})).decode()
     assert doveadm("-t", stored, "-p", PASSWORD)[0] == 0
     assert doveadm("-t", stored, "-p", PASSWORD[::-1])[0] != 0
 
@@ -90,7 +90,7 @@ def test_we_verify_doveadms(doveadm, scheme):
 def test_a_disabled_account_is_disabled_for_dovecot(doveadm, tmp_path):
     """The `!` that `checkpw user disable` writes locks the account in Dovecot too, and `enable` unlocks it."""
     store = os.fsencode(tmp_path / "accounts")
-    passwd_edit.add(store, b"joe", hashes.make("SSHA", Secret(b"secret")))
+    passwd_edit.add(store, b"joe", newhash.make("SSHA", Secret(b"secret")))
     passwd_edit.disable(store, b"joe")
     disabled = passwd_edit.accounts(store)[0].stored.decode()
     passwd_edit.enable(store, b"joe")

@@ -62,26 +62,7 @@ finally:
 """
 
 
-# --- what cannot be run
-
-
-@pytest.fixture(scope="session")
-def refuse(request):
-    """Give the function that ends a test which cannot be run here: skipped by name, or failed with --require-peers."""
-
-    def end(reason):
-        if request.config.getoption("--require-peers"):
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
-
-    return end
-
-
-@pytest.fixture(scope="session")
-def root(refuse):
-    """Insist on being root, for what only root can show."""
-    if os.geteuid() != 0:
-        refuse("not run: what needs root")
+# --- programs that a stranger can start
 
 
 @pytest.fixture(scope="session")

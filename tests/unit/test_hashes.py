@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from checkpw import hashes
+from checkpw import hashes, libcrypt, newhash
 from checkpw.errors import CheckpwError, Misuse, TemporaryFailure
 from checkpw.secret import Secret
 
@@ -208,8 +208,8 @@ def test_des_settings_do_not_match_themselves():
 
 def _remove_libcrypt(monkeypatch):
     """Have neither way to libcrypt."""
-    monkeypatch.setattr(hashes, "_crypt_by_module", lambda *_: None)
-    monkeypatch.setattr(hashes, "_libcrypt", lambda _name: None)
+    monkeypatch.setattr(libcrypt, "by_module", lambda *_: None)
+    monkeypatch.setattr(libcrypt, "find", lambda _name: None)
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="Python 3.13 has no _crypt, and ctypes is the only way")
@@ -217,15 +217,15 @@ def _remove_libcrypt(monkeypatch):
 def test_both_ways_to_libcrypt_agree(monkeypatch, password):
     """Python's own module and ctypes compute the same, and what the module does not take goes to ctypes."""
     setting = b"$6$abcdefgh$"
-    by_ctypes = hashes._crypt_by_ctypes(setting, password)
+    by_ctypes = libcrypt.by_ctypes(setting, password)
     monkeypatch.delitem(sys.modules, "ctypes")
-    assert hashes._crypt_by_module(setting, password) == (None if b"\xff" in password else by_ctypes)
-    assert hashes._crypt(setting, password) == by_ctypes
+    assert libcrypt.by_module(setting, password) == (None if b"\xff" in password else by_ctypes)
+    assert libcrypt.crypt(setting, password) == by_ctypes
 
 
 def test_bcrypt_reads_72_bytes_with_libcrypt_and_with_the_package(monkeypatch):
     """What follows the 72nd byte does not matter to bcrypt, and is no error either."""
-    stored = hashes.make("BLF-CRYPT", Secret(b"p" * 72), cost=4)
+    stored = newhash.make("BLF-CRYPT", Secret(b"p" * 72), cost=4)
     assert hashes.verify(stored, b"p" * 72 + b"more")
     _remove_libcrypt(monkeypatch)
     assert hashes.verify(stored, b"p" * 72 + b"more")
@@ -246,7 +246,7 @@ def test_without_libcrypt_its_own_forms_are_trouble(monkeypatch):
     with pytest.raises(TemporaryFailure, match="YESCRYPT"):
         hashes.verify(b"$y$j75$abcdefgh$uMUXG79B2cFpoAYyDccUnsaH/aGTyBYMlnQidzyag01", b"secret")
     with pytest.raises(TemporaryFailure, match="yescrypt"):
-        hashes.make("YESCRYPT", Secret(b"secret"))
+        newhash.make("YESCRYPT", Secret(b"secret"))
 
 
 def test_without_libcrypt_a_hash_of_the_old_defect_is_trouble(monkeypatch):
@@ -277,8 +277,8 @@ def test_a_missing_package_is_temporary(monkeypatch, package, stored):
 def test_libcrypt_saying_no_is_no_hash(monkeypatch):
     """What libcrypt returns instead of a hash (a token with a star, or NULL) never matches a stored string."""
     for answer in (b"*0", b"*1", None):
-        monkeypatch.setattr(hashes, "_crypt_by_module", lambda *_: None)
-        monkeypatch.setattr(hashes, "_libcrypt", lambda _name, answer=answer: lambda *_: answer)
+        monkeypatch.setattr(libcrypt, "by_module", lambda *_: None)
+        monkeypatch.setattr(libcrypt, "find", lambda _name, answer=answer: lambda *_: answer)
         with pytest.raises(TemporaryFailure):
             hashes.verify(b"$z$whatever", b"secret")
 
@@ -287,7 +287,7 @@ def test_the_password_may_have_512_bytes_and_no_more():
     """A password longer than a record on descriptor 3 matches nothing, one that fits does."""
     assert hashes.verify(b"{PLAIN}" + b"p" * 512, b"p" * 512)
     assert not hashes.verify(b"{PLAIN}" + b"p" * 513, b"p" * 513)
-    stored = hashes.make("SHA512-CRYPT", Secret(b"p" * 511), cost=1000)
+    stored = newhash.make("SHA512-CRYPT", Secret(b"p" * 511), cost=1000)
     assert hashes.verify(stored, b"p" * 511)
 
 
@@ -361,12 +361,12 @@ def test_broken_hashes_of_known_schemes_give_an_answer_or_a_known_error(head, ta
 
 @settings(deadline=None)
 @given(
-    scheme=st.sampled_from(hashes.SCHEMES),
+    scheme=st.sampled_from(newhash.SCHEMES),
     password=st.binary(min_size=1, max_size=60).filter(lambda value: b"\0" not in value),
 )
 def test_what_is_made_matches_only_its_password(scheme, password):
     """A new hash matches its password, not a longer one, and fits into a line of a passwd-file."""
-    stored = hashes.make(scheme, Secret(password), **CHEAP[scheme])
+    stored = newhash.make(scheme, Secret(password), **CHEAP[scheme])
     assert hashes.usable(stored)
     assert hashes.verify(stored, password)
     assert not hashes.verify(stored, password + b"x")
@@ -374,17 +374,17 @@ def test_what_is_made_matches_only_its_password(scheme, password):
     assert stored.startswith(b"{")
 
 
-@pytest.mark.parametrize("scheme", hashes.SCHEMES)
+@pytest.mark.parametrize("scheme", newhash.SCHEMES)
 def test_two_hashes_of_one_password_differ(scheme):
     """Every hash has a salt of its own, except the password in the clear."""
-    first, second = (hashes.make(scheme, Secret(b"secret"), **CHEAP[scheme]) for _ in range(2))
+    first, second = (newhash.make(scheme, Secret(b"secret"), **CHEAP[scheme]) for _ in range(2))
     assert (first == second) == (scheme == "PLAIN")
 
 
-@pytest.mark.parametrize("scheme", hashes.SCHEMES)
+@pytest.mark.parametrize("scheme", newhash.SCHEMES)
 def test_names_for_people(scheme):
     """The name under which a hash is listed is the one under which it was made, locked or not."""
-    stored = hashes.make(scheme, Secret(b"secret"), **CHEAP[scheme])
+    stored = newhash.make(scheme, Secret(b"secret"), **CHEAP[scheme])
     assert hashes.scheme_of(stored) == scheme
     assert hashes.scheme_of(b"!" + stored) == scheme
 
@@ -429,25 +429,25 @@ def test_names_of_the_rest(stored, name):
 def test_make_refuses_what_it_cannot_keep(scheme, password, settings_):
     """A scheme, password or cost that makes no sense is refused, and the text does not hold the password."""
     with pytest.raises(Misuse) as caught:
-        hashes.make(scheme, Secret(password), **settings_)
+        newhash.make(scheme, Secret(password), **settings_)
     assert "secret" not in str(caught.value)
 
 
 def test_default_costs():
     """The costs that nobody asked for are the ones that the manual page states."""
-    assert hashes.make("SHA512-CRYPT", Secret(b"p")).startswith(b"{SHA512-CRYPT}$6$rounds=100000$")
-    assert hashes.make("SHA256-CRYPT", Secret(b"p")).startswith(b"{SHA256-CRYPT}$5$rounds=100000$")
-    assert hashes.make("YESCRYPT", Secret(b"p")).startswith(b"{CRYPT}$y$j9T$")
-    assert hashes.make("BLF-CRYPT", Secret(b"p")).startswith(b"{BLF-CRYPT}$2y$10$")
-    assert hashes.make("ARGON2ID", Secret(b"p")).startswith(b"{ARGON2ID}$argon2id$v=19$m=19456,t=2,p=1$")
-    assert hashes.make("PBKDF2", Secret(b"p")).split(b"$")[3] == b"100000"
+    assert newhash.make("SHA512-CRYPT", Secret(b"p")).startswith(b"{SHA512-CRYPT}$6$rounds=100000$")
+    assert newhash.make("SHA256-CRYPT", Secret(b"p")).startswith(b"{SHA256-CRYPT}$5$rounds=100000$")
+    assert newhash.make("YESCRYPT", Secret(b"p")).startswith(b"{CRYPT}$y$j9T$")
+    assert newhash.make("BLF-CRYPT", Secret(b"p")).startswith(b"{BLF-CRYPT}$2y$10$")
+    assert newhash.make("ARGON2ID", Secret(b"p")).startswith(b"{ARGON2ID}$argon2id$v=19$m=19456,t=2,p=1$")
+    assert newhash.make("PBKDF2", Secret(b"p")).split(b"$")[3] == b"100000"
 
 
 def test_plain_that_would_break_the_line_is_encoded():
     """A password with a colon or a line end goes into the file in base64."""
-    assert hashes.make("PLAIN", Secret(b"a b!")) == b"{PLAIN}a b!"
-    assert hashes.make("PLAIN", Secret(b"a:b")) == b"{PLAIN.B64}YTpi"
-    assert hashes.make("PLAIN", Secret(b"a\nb")) == b"{PLAIN.B64}YQpi"
+    assert newhash.make("PLAIN", Secret(b"a b!")) == b"{PLAIN}a b!"
+    assert newhash.make("PLAIN", Secret(b"a:b")) == b"{PLAIN.B64}YTpi"
+    assert newhash.make("PLAIN", Secret(b"a\nb")) == b"{PLAIN.B64}YQpi"
 
 
 PROBE = """
