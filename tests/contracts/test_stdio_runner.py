@@ -434,6 +434,42 @@ def test_kill_a_program_that_has_left_its_group():
     assert took < 10
 
 
+def test_a_child_out_of_reach(monkeypatch):
+    """A program that may not be killed is not waited for, and nobody waits for ever."""
+    real_kill, pids = os.kill, []
+
+    def refuse(pid, number):
+        raise PermissionError(1, "Operation not permitted")
+
+    def steps():
+        child = yield shell("exec sleep 60", (TO_CHILD, (0,)))
+        pids.append(child.pid)
+        yield Kill(child)
+        assert child.ends == {}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stdio.posix, "kill", refuse)
+        patch.setattr(stdio.posix, "killpg", refuse)
+        StdioRunner().run(steps())
+    real_kill(pids[0], 9)
+    os.waitpid(pids[0], 0)
+
+
+def test_pipes_are_out_of_the_way(monkeypatch):
+    """The descriptors that a program gets do not write over each other, whatever numbers the pipes had."""
+    monkeypatch.setattr(stdio, "FIRST_SAFE", 500)  # so that every one of them is moved
+
+    def steps():
+        child = yield shell(
+            "cat <&5 >&6; cat <&6 2>/dev/null >&5", (TO_CHILD, (5,)), (FROM_CHILD, (6,)), (NULL, (0, 1, 2))
+        )
+        yield Write(child.ends[5], b"through", PATIENCE)
+        yield Close(child.ends[5])
+        return (yield Wait(child, PATIENCE, child.ends[6], 100)).output
+
+    assert StdioRunner().run(steps()) == b"through"
+
+
 @pytest.mark.parametrize("end", ["return", "raise", "close"])
 def test_no_child_outlives_run(end):
     """However a generator ends, what it has started is killed."""

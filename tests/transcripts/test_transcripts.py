@@ -15,8 +15,16 @@ EXCUSED = {"NOT_SERVING"}
 """Replies that no client can bring about: a signal does (tests/transcripts/test_interruptions.py)."""
 
 
-@pytest.mark.parametrize("dialogue", DIALOGUES, ids=repr)
-@pytest.mark.parametrize(("runner", "how"), PLAYS, ids=map("-".join, PLAYS))
+PLAYED = [
+    pytest.param(dialogue, runner, how, id=f"{runner}-{how}-{dialogue}")
+    for runner, how in PLAYS
+    for dialogue in DIALOGUES
+    # Whether a real program has left before all was written is a matter of luck; tests/contracts makes sure of it.
+    if runner == "memory" or dialogue.settings["queue"] != "deaf"
+]
+
+
+@pytest.mark.parametrize(("dialogue", "runner", "how"), PLAYED)
 def test_transcript(dialogue, runner, how, tmp_path):
     """The server says what the transcript says, and so do the door and the log."""
     outcome = RUNNERS[runner](dialogue, how, random.Random(dialogue.name), tmp_path)
