@@ -6,6 +6,7 @@ from checkpw.mess822.outgoing import TooManyHops, rewrite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from checkpw.mess822.outgoing import Stamp, Style
     from checkpw.operations import Steps
     from checkpw.queue.base import Delivery, Door
     from checkpw.smtp.events import Envelope
@@ -16,22 +17,6 @@ REFUSALS: dict[type, tuple[int, bytes, bytes]] = {
 }
 
 
-class Stamp:
-    """What is put into a header.
-
-    Attributes:
-        received: the trace field with its line end.
-        date, message_id: bodies of these fields, for a header that lacks them.
-    """
-
-    __slots__ = ("date", "message_id", "received")
-
-    def __init__(self, received: bytes, date: bytes, message_id: bytes) -> None:
-        self.received = received
-        self.date = date
-        self.message_id = message_id
-
-
 class OutboundMessage:
     """A message that is coming in and going out at once.
 
@@ -40,12 +25,12 @@ class OutboundMessage:
         size: bytes handed to the door.
     """
 
-    def __init__(self, envelope: "Envelope", stamp: Stamp, header_bytes: int, hops: int) -> None:
-        """Begin; `header_bytes` and `hops` are limits."""
+    def __init__(self, envelope: "Envelope", stamp: "Stamp", style: "Style", header_bytes: int) -> None:
+        """Begin; `header_bytes` is the limit of the header, 0 for any size."""
         self.envelope = envelope
         self.size = 0
         self._stamp = stamp
-        self._hops = hops
+        self._style = style
         self._header: HeaderCollector | None = HeaderCollector(header_bytes)
         self._delivery: Delivery | None = None
         self._refusal: MessageRefused | None = None
@@ -101,8 +86,7 @@ class OutboundMessage:
             self._delivery = None
 
     def _rewritten(self, header: bytes) -> bytes:
-        stamp = self._stamp
-        return rewrite(header, received=stamp.received, date=stamp.date, message_id=stamp.message_id, hops=self._hops)
+        return rewrite(header, self._style, self._stamp)
 
     def _write(self, data: bytes) -> "Steps[None]":
         assert self._delivery is not None

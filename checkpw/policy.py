@@ -1,5 +1,6 @@
 """What an administrator decided about submission; the defaults are the table of ofmipd(8)."""
 
+from checkpw.mess822.hostrules import HostRules
 from checkpw.smtp.limits import Limits
 
 
@@ -16,14 +17,20 @@ class Policy:
         idle_timeout: seconds in which a client has to say something, or to read what we say (RFC 5321 4.5.3.2.7).
         auth_delay: seconds from the start of a check to a 535.
         shows_user, shows_ip: whether the trace field has them.
+        host_rules: for the hosts of all addresses, in the envelope and in the header.
+        id_host: what follows the `@` in the Message-IDs that are made here; None for the hostname.
+        keeps_groups: groups of addresses in the header stay groups.
     """
 
     __slots__ = (
         "auth_delay",
         "header_bytes",
         "hops",
+        "host_rules",
         "hostname",
+        "id_host",
         "idle_timeout",
+        "keeps_groups",
         "limits",
         "relays_for_all",
         "requires_tls",
@@ -44,6 +51,9 @@ class Policy:
         auth_delay: float = 5.0,
         shows_user: bool = True,
         shows_ip: bool = True,
+        host_rules: HostRules | None = None,
+        id_host: bytes | None = None,
+        keeps_groups: bool = False,
     ) -> None:
         self.hostname = hostname
         self.limits = limits
@@ -55,3 +65,6 @@ class Policy:
         self.auth_delay = auth_delay
         self.shows_user = shows_user
         self.shows_ip = shows_ip
+        self.host_rules = HostRules() if host_rules is None else host_rules
+        self.id_host = hostname if id_host is None else id_host
+        self.keeps_groups = keeps_groups

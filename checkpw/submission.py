@@ -7,10 +7,7 @@ after the door's.
 
 from checkpw.checker import ACCEPTED, MISUSED, REJECTED, TEMPORARY, Answer
 from checkpw.errors import CheckpwError, MessageRefused
-from checkpw.mess822.dates import format_stamp, format_utc
-from checkpw.mess822.outgoing import received_field
 from checkpw.operations import Receive, Send, Sleep, TimedOut
-from checkpw.outbound import OutboundMessage, Stamp
 from checkpw.smtp import replies
 from checkpw.smtp.events import (
     NEED_DATA,
@@ -24,6 +21,7 @@ from checkpw.smtp.events import (
     RecipientOffered,
     SenderOffered,
 )
+from checkpw.smtp.limits import MAX_ADDRESS
 from checkpw.smtp.replies import Reply
 from checkpw.smtp.session import Session
 
@@ -34,7 +32,10 @@ if TYPE_CHECKING:
 
     from checkpw.checker import Checker
     from checkpw.logline import Value
+    from checkpw.mess822.outgoing import Stamp
+    from checkpw.names import Names
     from checkpw.operations import Steps
+    from checkpw.outbound import OutboundMessage
     from checkpw.peer import Peer
     from checkpw.policy import Policy
     from checkpw.queue.base import Door
@@ -57,6 +58,7 @@ class Submission:
         checker: "Checker | None",
         environ: dict[bytes, bytes],
         *,
+        names: "Names | None" = None,
         log: "Callable[[dict[str, Value]], None]",
         now: "Callable[[], float]",
         pid: int,
@@ -69,6 +71,7 @@ class Submission:
             door: where mail goes.
             checker: who is asked about logins; None refuses AUTH.
             environ: what programs behind the door get; who logged in is added.
+            names: who sends under another name and address (name.cdb); None for nobody.
             log: takes the fields of an event; must not block.
             now: seconds since 1970.
             pid: number of this process, for the log and Message-IDs.
@@ -78,6 +81,7 @@ class Submission:
         self._door = door
         self._checker = checker
         self._environ = environ
+        self._names = names
         self._log = log
         self._now = now
         self._pid = pid
@@ -94,6 +98,7 @@ class Submission:
             offers_smtputf8=door.carries_smtputf8,
             may_speak_lf=not peer.is_remote and not peer.uses_tls,
         )
+        self._author: bytes | None = None  # the name that goes with the sender, if somebody says so
         self._message: OutboundMessage | None = None
         self._began = self._message_began = 0.0
         self._serial = 0
@@ -203,15 +208,46 @@ class Submission:
     # Mail.
 
     def _take_address(self, offered: "SenderOffered | RecipientOffered") -> "Steps[None]":
-        """Every address is taken as it is: whoever gets here may send, and delivery knows better than we do."""
-        del offered
-        self._session.accept()
+        """Take every address, its host rewritten: whoever gets here may send, and delivery knows better than we do."""
+        address = self._policy.host_rules.rewrite_address(offered.address)
+        refusal = None
+        if len(address) >= MAX_ADDRESS:
+            refusal = replies.ADDRESS_TOO_LONG
+        elif isinstance(offered, SenderOffered):
+            address, refusal = self._find_author(address)
+        elif not address:
+            refusal = replies.NO_RECIPIENT
+        if refusal is None:
+            self._session.accept(address)
+        else:
+            self._session.reject(refusal)
         yield from ()
 
+    def _find_author(self, sender: bytes) -> tuple[bytes, Reply | None]:
+        """Look a sender up in name.cdb, note the name, and return the address to take, and why it is not taken."""
+        self._author = None
+        if self._names is None:
+            return sender, None
+        from checkpw.cdb import UnreadableCdb
+
+        try:
+            found = self._names.find(sender)
+        except UnreadableCdb as error:
+            self._tell("warning", text=str(error), began=self._now())
+            return sender, replies.NAMES_UNREADABLE
+        if found is not None:
+            self._author, sender = found
+        return sender, None
+
     def _open_message(self, offered: MessageOffered) -> "Steps[None]":
+        # What rewrites headers is imported when there is one, and not before the greeting.
+        from checkpw.mess822.outgoing import Style
+        from checkpw.outbound import OutboundMessage
+
         self._message_began = self._now()
         policy = self._policy
-        message = OutboundMessage(offered.envelope, self._stamp(offered.envelope), policy.header_bytes, policy.hops)
+        style = Style(policy.host_rules, keeps_groups=policy.keeps_groups, hops=policy.hops)
+        message = OutboundMessage(offered.envelope, self._stamp(offered.envelope), style, policy.header_bytes)
         try:
             yield from message.open(self._door, self._queue_environment())
         except MessageRefused as refusal:
@@ -248,7 +284,7 @@ class Submission:
         self._tell_message(message, "aborted", reason=aborted.reason)
 
     def _tell_message(
-        self, message: OutboundMessage, result: str, refusal: MessageRefused | None = None, **fields: "Value"
+        self, message: "OutboundMessage", result: str, refusal: MessageRefused | None = None, **fields: "Value"
     ) -> None:
         if refusal is not None:
             fields["reason"] = b"%d %s %s" % (refusal.code, refusal.enhanced, refusal.reply_text)
@@ -263,16 +299,21 @@ class Submission:
             began=self._message_began,
         )
 
-    def _stamp(self, envelope: Envelope) -> Stamp:
-        policy, session, now = self._policy, self._session, self._now()
-        self._serial += 1
+    def _stamp(self, envelope: Envelope) -> "Stamp":
+        from checkpw.mess822 import dates
+        from checkpw.mess822.outgoing import Stamp, received_field
+
+        policy, session = self._policy, self._session
+        now = dates.utc(self._now())
         who = (session.login or self._peer.info) if policy.shows_user else b""
-        date = format_utc(now)
-        received = received_field(
-            who, self._peer.ip if policy.shows_ip else b"", policy.hostname, self._protocol(envelope), date
-        )
-        identity = (format_stamp(now), self._serial, self._pid, policy.hostname)
-        return Stamp(received, date, b"<%s.%d.%d.qmail@%s>" % identity)
+        ip = self._peer.ip if policy.shows_ip else b""
+        received = received_field(who, ip, policy.hostname, self._protocol(envelope), now.format())
+        make_id, author = self._make_message_id, self._author
+        return Stamp(received, now, make_id, envelope.sender, author, is_utf8=envelope.is_utf8)
+
+    def _make_message_id(self, date: bytes) -> bytes:
+        self._serial += 1
+        return b"<%s.%d.%d.qmail@%s>" % (date, self._serial, self._pid, self._policy.id_host)
 
     def _protocol(self, envelope: Envelope) -> bytes:
         """Return the word after `with` (RFC 3848, RFC 6531 section 4.3)."""

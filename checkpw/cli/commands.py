@@ -14,6 +14,7 @@ LAZY = {
     "demo": ("checkpw.cli.demo", "demo"),
     "hash": ("checkpw.cli.hash", "hash_"),
     "install-programs": ("checkpw.cli.install", "install_programs"),
+    "names": ("checkpw.cli.names", "names"),
     "user": ("checkpw.cli.user", "user"),
 }
 """Name of a subcommand: the module that holds it, and its name there. Imported when it is used or listed."""

@@ -43,14 +43,16 @@ def main(argv: list[bytes], environ: dict[bytes, bytes]) -> int:
 
 def compose(argv: list[bytes], environ: dict[bytes, bytes]) -> Submission:
     """Build the session that arguments and environment describe; raises `TemporaryFailure` if they do not."""
-    hostname, checker_argv = settings.read_arguments(argv[1:])
+    name_cdb, hostname, checker_argv = settings.read_arguments(argv[1:])
     environment = settings.Environment(environ)
+    names = settings.open_names(name_cdb)  # before the door changes the directory
     return Submission(
         settings.read_policy(environment, hostname),
         Peer.from_environment(environ),
         settings.open_door(environment, hostname, iter(range(1, 1 << 62))),
         settings.read_checker(environment, checker_argv, environ),
         environ,
+        names=names,
         log=_log,
         now=time.time,
         pid=posix.getpid(),

@@ -7,6 +7,7 @@ import posix
 
 from checkpw.checker import Checker
 from checkpw.errors import TemporaryFailure
+from checkpw.mess822.hostrules import HostRules, default_lines
 from checkpw.policy import Policy
 from checkpw.smtp.limits import Limits
 
@@ -14,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from checkpw.names import Names
     from checkpw.queue.base import Door
 
 QMAIL_HOME = b"/var/qmail"
@@ -74,27 +76,48 @@ class Environment:
         return seconds
 
     def control(self, name: bytes) -> bytes:
-        """Return the first line of a control file, without blanks at its end.
+        """Return the first line of a control file, empty if there is no such file; raises as `find_lines`."""
+        return (self.find_lines(name) or [b""])[0]
+
+    def find_lines(self, name: bytes) -> list[bytes] | None:
+        """Return the lines of a control file without blanks at their ends, None if there is no such file.
+
+        A NUL becomes LF, as in qmail: no line has one of its own, and what these lines get into ends at a NUL.
 
         Raises:
             TemporaryFailure: it is there and cannot be read; that it is not there is no trouble.
         """
         path = self._controls + b"/" + name
+        text = b""
         try:
             descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
             try:
-                text = posix.read(descriptor, 4096)
+                while block := posix.read(descriptor, 65536):
+                    text += block
             finally:
                 posix.close(descriptor)
         except FileNotFoundError:
-            return b""
+            return None
         except OSError as error:
             raise TemporaryFailure(f"unable to read {path!a}: {error.strerror}") from None
-        return text.partition(b"\n")[0].rstrip(b" \t")
+        return [line.rstrip(b" \t").replace(b"\0", b"\n") for line in text.split(b"\n")]
+
+    def host(self, variable: bytes, control: bytes, literal: bytes) -> bytes:
+        """Return a host name as qmail finds it: variable, control file, control/me, and a word that cannot be missed.
+
+        Here, unlike elsewhere, what is set to nothing is set.
+        """
+        if self.is_set(variable):
+            return self._environ[variable]
+        for name in (control, b"me"):
+            lines = self.find_lines(name)
+            if lines is not None:
+                return lines[0]
+        return literal
 
 
-def read_arguments(words: list[bytes]) -> tuple[bytes, list[bytes]]:
-    """Take `[name.cdb [hostname [checkpassword prog...]]]` apart into a hostname and the checker's chain.
+def read_arguments(words: list[bytes]) -> tuple[bytes, bytes, list[bytes]]:
+    """Take `[name.cdb [hostname [checkpassword prog...]]]` apart: path, hostname, and the checker's chain.
 
     Raises:
         TemporaryFailure: the words cannot be what was meant. In the original a forgotten hostname makes `true` the
@@ -102,8 +125,6 @@ def read_arguments(words: list[bytes]) -> tuple[bytes, list[bytes]]:
     """
     words = [*words, b"", b""][: max(2, len(words))]
     name_cdb, hostname, chain = words[0], words[1], words[2:]
-    if name_cdb:
-        raise TemporaryFailure("name.cdb is not supported by this version: give '' in its place")
     if b"/" in hostname:
         raise TemporaryFailure(f"{hostname!a} is no hostname: {USAGE}")
     if b"." not in hostname and any(part in hostname for part in CHECKER_NAMES):
@@ -112,7 +133,7 @@ def read_arguments(words: list[bytes]) -> tuple[bytes, list[bytes]]:
         raise TemporaryFailure(f"no program after {chain[0]!a}: {USAGE}")
     if chain and chain[0].rpartition(b"/")[2] == b"true":
         raise TemporaryFailure(f"{chain[0]!a} as checker would let everybody in")
-    return hostname or DEFAULT_HOSTNAME, chain
+    return name_cdb, hostname or DEFAULT_HOSTNAME, chain
 
 
 def read_policy(environment: Environment, hostname: bytes) -> Policy:
@@ -123,6 +144,10 @@ def read_policy(environment: Environment, hostname: bytes) -> Policy:
         errors=environment.number(b"OFMIPD_ERRORS", 20, 1),
         auth_failures=environment.number(b"OFMIPD_AUTH_TRIES", 5, LEAST_AUTH_TRIES),
     )
+    rules = read_host_rules(environment)
+    groups = environment.word(b"OFMIPD_GROUPS", b"name")
+    if groups not in (b"name", b"keep"):
+        raise TemporaryFailure(f"OFMIPD_GROUPS={groups!a}: want keep or name")
     return Policy(
         hostname,
         limits,
@@ -134,7 +159,34 @@ def read_policy(environment: Environment, hostname: bytes) -> Policy:
         auth_delay=environment.seconds(b"OFMIPD_AUTH_DELAY", 5.0, may_be_none=True),
         shows_user=not environment.is_set(b"OFMIPD_HIDE_USER"),
         shows_ip=not environment.is_set(b"OFMIPD_HIDE_IP"),
+        host_rules=rules,
+        id_host=rules.rewrite(environment.host(b"QMAILIDHOST", b"idhost", b"IDHOST")),
+        keeps_groups=groups == b"keep",
     )
+
+
+def read_host_rules(environment: Environment) -> HostRules:
+    """Return the rules of control/rewrite, else those that qmail's default hosts make; raises `TemporaryFailure`."""
+    environment.find_lines(b"me")  # cannot be read: said also where nobody needs it
+    lines = environment.find_lines(b"rewrite")
+    if lines is None:
+        return HostRules(
+            default_lines(
+                environment.host(b"QMAILDEFAULTHOST", b"defaulthost", b"DEFAULTHOST"),
+                environment.host(b"QMAILPLUSDOMAIN", b"plusdomain", b"PLUSDOMAIN"),
+                environment.host(b"QMAILDEFAULTDOMAIN", b"defaultdomain", b"DEFAULTDOMAIN"),
+            )
+        )
+    return HostRules(line for line in lines if line and not line.startswith(b"#"))
+
+
+def open_names(path: bytes) -> "Names | None":
+    """Open name.cdb, if one is given; raises `TemporaryFailure`."""
+    if not path:
+        return None
+    from checkpw.names import Names
+
+    return Names(path)
 
 
 def read_checker(environment: Environment, chain: list[bytes], environ: dict[bytes, bytes]) -> Checker | None:

@@ -1,4 +1,6 @@
-"""Where a header ends, and which field a line begins (facts of mess822's ofmipd)."""
+"""Where a header ends, which fields it has, and what becomes of each (facts of mess822's ofmipd)."""
+
+from checkpw.mess822.tokens import unfold
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -7,6 +9,41 @@ if TYPE_CHECKING:
 
 NAME_BYTES = bytes(range(33, 127)).replace(b":", b"")
 """What a field name is made of (RFC 5322 section 2.2)."""
+
+# What becomes of a field.
+DATE, ADDRESSES, MESSAGE_ID, TOP, DROPPED, BOTTOM = range(6)
+
+TABLE = {
+    b"date": DATE,
+    b"to": ADDRESSES,
+    b"cc": ADDRESSES,
+    b"notice-requested-upon-delivery-to": ADDRESSES,
+    b"from": ADDRESSES,
+    b"sender": ADDRESSES,
+    b"reply-to": ADDRESSES,
+    b"mail-reply-to": ADDRESSES,
+    b"mail-followup-to": ADDRESSES,
+    b"message-id": MESSAGE_ID,
+    b"received": TOP,
+    b"delivered-to": TOP,
+    b"errors-to": TOP,
+    b"return-receipt-to": TOP,
+    b"resent-sender": TOP,
+    b"resent-from": TOP,
+    b"resent-reply-to": TOP,
+    b"resent-to": TOP,
+    b"resent-cc": TOP,
+    b"resent-bcc": TOP,
+    b"resent-date": TOP,
+    b"resent-message-id": TOP,
+    b"bcc": DROPPED,
+    b"return-path": DROPPED,
+    b"apparently-to": DROPPED,
+    b"content-length": DROPPED,
+}
+"""The fields that do not just go to the bottom. The order counts, see `known_name`."""
+
+_BEGINNINGS = {name[:length]: name for name in reversed(TABLE) for length in range(len(name) + 1)}
 
 
 class TooLarge(Exception):
@@ -21,7 +58,7 @@ class HeaderCollector:
     def __init__(self, limit: int) -> None:
         """Begin; `limit` is in bytes, 0 for any size."""
         self._limit = limit
-        self._text = b""
+        self._text = bytearray()
         self._at = 0  # where the first line starts that was not looked at
 
     def feed(self, text: bytes) -> tuple[bytes, bytes] | None:
@@ -29,32 +66,32 @@ class HeaderCollector:
 
         Returns:
             The header and what follows it, which begins with an empty line; None while the header goes on. The header
-            ends before the first line that is empty or no field and no continuation of one.
+            ends before the first line that is empty, or does not begin with a blank and is no field.
 
         Raises:
             TooLarge: it does not end within the limit.
         """
-        self._text += text
-        while (end := self._text.find(b"\n", self._at)) >= 0:
-            line = self._text[self._at : end]
-            if not line or not ((self._at and is_continuation(line)) or field_name(line)):
+        collected = self._text
+        collected += text
+        while (end := collected.find(b"\n", self._at)) >= 0:
+            line = bytes(collected[self._at : end])
+            if not line or not (is_continuation(line) or field_name(line)):
                 # A line that ends the header without being empty counts too: while it is not complete, nobody can tell
                 # what it is, and how the text is cut into pieces must not matter.
-                self._within_limit(self._text[: end if line else self._at])
-                rest = self._text[self._at :]
-                return self._text[: self._at], rest if not line else b"\n" + rest
+                self._check_limit(end if line else self._at)
+                rest = bytes(collected[self._at :])
+                return bytes(collected[: self._at]), rest if not line else b"\n" + rest
             self._at = end + 1
-        self._within_limit(self._text)
+        self._check_limit(len(collected))
         return None
 
     def finish(self) -> bytes:
         """Return the header of a message that ends inside it."""
-        return self._within_limit(self._text)
+        return bytes(self._text)
 
-    def _within_limit(self, header: bytes) -> bytes:
-        if self._limit and len(header) > self._limit:
+    def _check_limit(self, size: int) -> None:
+        if self._limit and size > self._limit:
             raise TooLarge
-        return header
 
 
 def is_continuation(line: bytes) -> bool:
@@ -74,6 +111,15 @@ def field_name(line: bytes) -> bytes | None:
     return name.lower()
 
 
+def known_name(name: bytes) -> bytes:
+    """Return the first name of `TABLE` that begins with `name`; if there is none, `name`.
+
+    So `F:` is a From field. And lines before the first field that begin with a blank, which have no name at all, are
+    a Date field.
+    """
+    return _BEGINNINGS.get(name, name)
+
+
 def split_fields(header: bytes) -> "Iterator[tuple[bytes, bytes]]":
     """Yield the name of each field in lower case, and the field with its line ends."""
     start = 0
@@ -82,5 +128,12 @@ def split_fields(header: bytes) -> "Iterator[tuple[bytes, bytes]]":
         while header[end : end + 1] in (b" ", b"\t"):
             end = header.find(b"\n", end) + 1 or len(header)
         lines = header[start:end]
-        yield field_name(lines.partition(b"\n")[0]) or b"", lines
+        yield b"" if is_continuation(lines) else field_name(lines.partition(b"\n")[0]) or b"", lines
         start = end
+
+
+def body_of(lines: bytes) -> bytes:
+    """Return what follows the colon of a field, without line ends."""
+    if is_continuation(lines):
+        return unfold(lines.lstrip(b" \t").removeprefix(b":"))
+    return unfold(lines.partition(b":")[2])

@@ -1,7 +1,7 @@
 """The arguments of MAIL, RCPT and BDAT: ofmipd's lenient addresses, RFC 5321's strict parameters."""
 
 from checkpw.smtp import replies
-from checkpw.smtp.limits import MAX_ADDRESS, MAX_SIZE_DIGITS
+from checkpw.smtp.limits import MAX_SIZE_DIGITS
 from checkpw.smtp.replies import CommandRefused, Reply
 
 CONTROLS = bytes((*range(32), 127))
@@ -25,7 +25,7 @@ def parse_path(argument: bytes) -> tuple[bytes, list[bytes]]:
         The address, empty for `<>`, and the parameters behind it.
 
     Raises:
-        CommandRefused: the address is too long or has control characters, or something is glued to it.
+        CommandRefused: the address has control characters, or something is glued to it.
     """
     opening = argument.find(b"<")
     if opening >= 0 and argument[opening - 1 : opening] != b"=":  # that of AUTH=<> begins no address
@@ -35,8 +35,6 @@ def parse_path(argument: bytes) -> tuple[bytes, list[bytes]]:
     if text.startswith(b"@"):
         text = text.partition(b":")[2]
     address, rest = _unquote(text, stop[0])
-    if len(address) >= MAX_ADDRESS:
-        raise CommandRefused(replies.ADDRESS_TOO_LONG)
     if len(address.translate(None, CONTROLS)) != len(address):
         raise CommandRefused(replies.ADDRESS_CONTROL)
     if stop == b">" and rest and not rest.startswith(b" "):

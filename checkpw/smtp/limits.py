@@ -1,7 +1,7 @@
 """How much a session takes; each default has a precedent."""
 
 MAX_ADDRESS = 900
-"""Bytes of an address: ofmipd answers 555 from here on, qmail-smtpd too; RFC 5321 4.5.3.1.3 asks for 256."""
+"""Bytes of an address whose host was rewritten: ofmipd answers 555 from here on; RFC 5321 4.5.3.1.3 asks for 256."""
 
 MAX_COMMAND_LINE = 2048
 """Bytes of a command line with its end, as in Postfix; RFC 5321 4.5.3.1.4 asks for 512, extensions add to it."""

@@ -60,6 +60,7 @@ UNKNOWN_PARAMETER = Reply(555, b"5.5.4", b"parameter not recognized or not imple
 NEEDS_SMTPUTF8 = Reply(553, b"5.6.7", b"a non-ASCII address needs SMTPUTF8")
 NO_RECIPIENT = Reply(501, b"5.1.3", b"empty recipient address")
 TOO_MANY_RECIPIENTS = Reply(452, b"4.5.3", b"too many recipients")
+NAMES_UNREADABLE = Reply(451, b"4.3.0", b"unable to read cdb")
 MAIL_FIRST = Reply(503, b"5.5.1", b"MAIL first")
 RCPT_FIRST = Reply(503, b"5.5.1", b"RCPT first")
 CHUNKS_OPEN = Reply(503, b"5.5.1", b"finish with BDAT LAST, or RSET, first")

@@ -21,12 +21,13 @@ REACHED = {
     "checkpw.cli.exits": "tests/programs/test_checkpassword_exits.py; in a test's own process it would end that",
     "checkpw.cli.install": "tests/conftest.py installs by it whatever tests/programs start",
     "checkpw.cli.ofmipd": "tests/programs/test_ofmipd_process.py starts it, as UCSPI servers do",
+    "checkpw.cli.ofmipname": "tests/programs/test_ofmipname.py starts it",
     "checkpw.cli.settings": "tests/docs/test_ofmipd_page.py holds it against the page, value by value",
-    "checkpw.mess822.dates": "tests/transcripts/data.txt, with a clock that stands",
     "checkpw.outbound": "tests/transcripts/data.txt and tests/transcripts/test_interruptions.py",
     "checkpw.privileges": "tests/programs/test_hand_over.py, because it cannot be undone in a test's own process",
     "checkpw.queue.base": "types that nobody executes",
     "checkpw.smtp.incoming": "tests/transcripts/chunks.txt and tests/transcripts/data.txt",
+    "checkpw.textfile": "tests/unit/accounts/test_passwd_edit.py and tests/unit/cli/test_names.py, by what they edit",
 }
 """Modules that no test imports, and what looks at them instead."""
 

@@ -13,6 +13,7 @@ COMMANDS = {
     "checkpassword": ["checkpw.cli.checkpassword", "checkpw.cli.exits"],
     "checkpw": ["checkpw.cli.admin"],
     "ofmipd": ["checkpw.cli.ofmipd", "checkpw.cli.exits"],
+    "ofmipname": ["checkpw.cli.ofmipname", "checkpw.cli.exits"],
 }
 """Program: the modules that its launcher imports."""
 
@@ -64,9 +65,10 @@ def test_references_lead_somewhere(page_):
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_page_has_what_administrators_look_for(program):
     """The page of a program has its sections; that of a program in a chain has all of them, and Read apart from Set."""
-    wanted = SECTIONS if program == "checkpw" else CHAIN_SECTIONS
+    is_in_chains = program not in ("checkpw", "ofmipname")
+    wanted = CHAIN_SECTIONS if is_in_chains else SECTIONS
     assert [section for section in wanted if section not in page(program).headings()] == []
-    if program != "checkpw":
+    if is_in_chains:
         assert page(program).variables("Read")
         assert page(program).variables("Set")
 
@@ -83,6 +85,11 @@ PROVOKED = {
     "ofmipd": {
         0: (["", "mail.example", "checkpassword", "true"], None),
         111: (["", "checkpassword", "true"], None),
+    },
+    "ofmipname": {
+        0: (["name.cdb", "name.tmp"], None),
+        100: (["name.cdb"], None),
+        111: (["name.cdb", "/nonexistent/name.tmp"], None),
     },
     "checkpw": {
         0: (["user", "verify", "--stdin", "joe"], b"secret\n"),
@@ -116,6 +123,7 @@ def test_each_exit_status_can_be_had(program, status, programs, tmp_path):
         ["/bin/sh", "-c", CLOSED_THREE if given is None else OPEN_THREE, "sh", programs / program, *arguments],
         input=given or b"",
         capture_output=True,
+        cwd=tmp_path,
         env={
             "PATH": f"{programs}:/usr/bin:/bin",
             "CHECKPW_ACCOUNTS": f"file:{accounts}",

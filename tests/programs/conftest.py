@@ -391,8 +391,18 @@ class Session:
         return types.SimpleNamespace(status=self.process.returncode, replies=self._received + out, log=self.log())
 
 
+@pytest.fixture(scope="session")
+def controls():
+    """Give a directory of control files with no rule for hosts: addresses stay as they are."""
+    with tempfile.TemporaryDirectory(prefix="checkpw-control-", dir="/tmp") as name:
+        directory = pathlib.Path(name)
+        directory.chmod(0o755)
+        (directory / "rewrite").touch()
+        yield directory
+
+
 @pytest.fixture
-def ofmipd(programs, start, resources):
+def ofmipd(programs, start, resources, controls):
     """Give a function that starts ofmipd for a client who may send without AUTH, or who is asked for a login.
 
     `environ` adds settings, None takes one away; `state` is that of `start`. The log is a file, which is never full.
@@ -404,6 +414,7 @@ def ofmipd(programs, start, resources):
             "TCPREMOTEIP": "192.0.2.7",
             "OFMIPD_AUTH_DELAY": "0",
             "OFMIPD_QMAIL": "/nonexistent",
+            "CONTROLDIR": None if "OFMIPD_QMAIL" in (environ or {}) else str(controls),
             **({} if checker else {"RELAYCLIENT": ""}),
             **(environ or {}),
         }
@@ -417,7 +428,11 @@ def ofmipd(programs, start, resources):
 
 
 ENVELOPE = b"MAIL FROM:<a@client.example>\r\nRCPT TO:<b@there.example>\r\nRCPT TO:<c@there.example>\r\n"
-TEXT = b"Subject: a test\r\nDate: 1 Jan 2026 00:00:00 -0000\r\nMessage-ID: <1@client.example>\r\n\r\nbody\r\n"
+TEXT = (
+    b"Date: 1 Jan 2026 00:00:00 -0000\r\nMessage-ID: <1@client.example>\r\nFrom: a@client.example\r\n"
+    b"To: b@there.example\r\nSubject: a test\r\n\r\nbody\r\n"
+)
+"""As rewriting leaves it."""
 MESSAGE = ENVELOPE + b"DATA\r\n" + TEXT + b".\r\n"
 
 

@@ -220,9 +220,9 @@ SENDERS = [
     (b'"\\" result=queued x=\\""@c', b'" result=queued x="@c'),
     (b"a=b@c", None),
     (b'"\\\\"@c', b"\\@c"),
-    (b"client=9.9.9.9", None),
+    (b"client=9.9.9.9@", None),
     (b"", None),
-    (b"x" * 899, None),
+    (b"x" * 898 + b"@", None),
 ]
 
 
@@ -282,7 +282,7 @@ def test_a_line_is_written_at_once(ofmipd, script, accounts, tmp_path, pipe, eve
     session = ofmipd(checker, "true", environ=environ, stderr=writing)
     session.reply()
     session.ask(plain(b"\x01" * 490))
-    sender = "\u00e9".encode() * 449
+    sender = "\u00e9".encode() * 448
     session.send(b"MAIL FROM:<" + sender + b"> SMTPUTF8\r\nRCPT TO:<b@c>\r\nDATA\r\n\r\n.\r\nQUIT\r\n")
     done = session.end()
     assert b"250 2.0.0 ok" in done.replies

@@ -212,12 +212,12 @@ def test_what_sendmail_gets(ofmipd, recorder, extra):
     """argv is exact and after `--` nothing is an option; the message is its input; no descriptor of ours is open."""
     sendmail, notes = recorder("sendmail", "read(0)")
     session = ofmipd(environ={"OFMIPD_QUEUE": f"sendmail:{sendmail}"}, descriptors=extra)
-    header = b"Date: x\r\nMessage-ID: <1@x>\r\n\r\n"
+    header = b"Date: 1 Jan 2026 00:00:00 -0000\r\nMessage-ID: <1@x>\r\n\r\n"
     session.send(
         b"MAIL FROM:<a@x>\r\nRCPT TO:<b@x>\r\nRCPT TO:<-bs@x>\r\nRCPT TO:<|c d@x>\r\nDATA\r\n"
         + header
         + b"..\r\nt\r\n.\r\n"
-        b"MAIL FROM:<>\r\nRCPT TO:<-t>\r\nDATA\r\n" + header + b".\r\nMAIL FROM:<-bs@x>\r\nRCPT TO:<b@x>\r\n"
+        b"MAIL FROM:<>\r\nRCPT TO:<-t@>\r\nDATA\r\n" + header + b".\r\nMAIL FROM:<-bs@x>\r\nRCPT TO:<b@x>\r\n"
         b"BDAT 3 LAST\r\nx: QUIT\r\n"
     )
     done = session.end()
@@ -225,9 +225,11 @@ def test_what_sendmail_gets(ofmipd, recorder, extra):
     first, second, third = notes()
     name = os.fsencode(sendmail)
     assert first["argv"] == [name, b"-i", b"-f", b"a@x", b"--", b"b@x", b"-bs@x", b'"|c d"@x']
-    assert second["argv"] == [name, b"-i", b"-f", b"<>", b"--", b"-t"]
+    assert second["argv"] == [name, b"-i", b"-f", b"<>", b"--", b"-t@"]
     assert third["argv"] == [name, b"-i", b"-f", b"-bs@x", b"--", b"b@x"]
-    assert first["read"][0].partition(b"\n")[2] == b"Date: x\nMessage-ID: <1@x>\n\n.\nt\n"
+    assert first["read"][0].partition(b"\n")[2] == (
+        b"Date: 1 Jan 2026 00:00:00 -0000\nMessage-ID: <1@x>\nFrom: a@x\nCc: recipient list not shown: ;\n\n.\nt\n"
+    )
     assert sorted(first["descriptors"]) == [0, 1, 2]
     assert first["descriptors"][1] == "/dev/null"
     assert first["descriptors"][0].endswith("(deleted)")

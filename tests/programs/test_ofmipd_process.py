@@ -342,7 +342,10 @@ def test_what_the_queue_reads(submit, recorder, events):
     assert re.fullmatch(
         rb"Received: \(ofmipd 192\.0\.2\.7\) by mail\.example with ESMTP; \d+ [A-Z][a-z]+ \d{4} [\d:]{8} -0000", trace
     )
-    assert rest == b"Subject: t\nDate: 1 Jan 2026 00:00:00 -0000\nMessage-ID: <1@x>\n\n.dot\n"
+    assert rest == (
+        b"Date: 1 Jan 2026 00:00:00 -0000\nMessage-ID: <1@x>\nFrom: a@client.example\n"
+        b"Cc: recipient list not shown: ;\nSubject: t\n\n.dot\n"
+    )
     (message,) = events(done.log, "message")
     assert int(message["bytes"]) == len(given["read"][0])
     assert message["recipients"] == b"2"

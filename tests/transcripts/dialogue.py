@@ -41,6 +41,10 @@ SETTINGS = {
     "header-bytes": "65536",
     "hops": "100",
     "trace": "user ip",
+    "rules": "",
+    "id-host": "mail.example",
+    "groups": "name",
+    "names": "",
 }
 
 _ESCAPE = re.compile(r"\\(?:([rnt0\\])|x([0-9a-f]{2})|b\{((?:[^}\\]|\\\{[^}]*\}|\\.)*)\}|\{((?:[^*\\]|\\.)+)\*(\d+)\})")

@@ -11,8 +11,11 @@ import threading
 from dialogue import Delivery, cut, unescape
 from memory import Clock, MemoryRunner, Program
 
+from checkpw.cdb import UnreadableCdb
 from checkpw.checker import Checker
 from checkpw.logline import render
+from checkpw.mess822.hostrules import HostRules
+from checkpw.names import parse_line
 from checkpw.operations import TimedOut
 from checkpw.peer import Peer
 from checkpw.policy import Policy
@@ -63,6 +66,20 @@ def programs_of(dialogue):
     return checker, _read_program(settings["queue"])
 
 
+class _Names:
+    """A name.cdb whose entries stand in a transcript with ` | ` between, or one that cannot be read: `damaged`."""
+
+    def __init__(self, text):
+        self._entries = None
+        if text != "damaged":
+            self._entries = {key: value for key, *value in map(parse_line, unescape(text).split(b" | "))}
+
+    def find(self, sender):
+        if self._entries is None:
+            raise UnreadableCdb("'name.cdb' is no cdb, or not a whole one")
+        return self._entries.get(sender)
+
+
 def compose(dialogue, checker, queue, environ, log, clock, timeout):
     """Build the session that a dialogue describes; `checker` and `queue` are paths, `timeout` is for programs."""
     settings = dialogue.settings
@@ -83,6 +100,9 @@ def compose(dialogue, checker, queue, environ, log, clock, timeout):
         auth_delay=0.0,
         shows_user="user" in settings["trace"].split(),
         shows_ip="ip" in settings["trace"].split(),
+        host_rules=HostRules(unescape(settings["rules"]).split()),
+        id_host=settings["id-host"].encode(),
+        keeps_groups=settings["groups"] == "keep",
     )
     remote = settings["remote"]
     peer = Peer(
@@ -98,6 +118,7 @@ def compose(dialogue, checker, queue, environ, log, clock, timeout):
         QmailQueue(queue, b"/nonexistent", timeout, carries_smtputf8=settings["smtputf8"] == "yes"),
         None if checker is None else Checker([checker, b"true"], environ, codes, timeout),
         environ,
+        names=_Names(settings["names"]) if settings["names"] else None,
         log=log,
         now=clock,
         pid=PID,

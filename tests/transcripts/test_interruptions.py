@@ -37,7 +37,8 @@ C| .
 C| \r\nQUIT\r\n
 """
 
-BODIES = [b"Message-ID: m1\n\nwhole\n", b"Message-ID: m2\n\nin chunks\n", b"Message-ID: m3\n\nin pieces\n"]
+HEADER_END = b"Message-ID: m%d\nFrom: a@b\nCc: recipient list not shown: ;\n\n"
+BODIES = [HEADER_END % number + text for number, text in ((1, b"whole\n"), (2, b"in chunks\n"), (3, b"in pieces\n"))]
 
 
 def _turns():

@@ -40,13 +40,14 @@ def _policy(environ):
 )
 def test_arguments(words, hostname, chain):
     """`[name.cdb [hostname [checkpassword prog...]]]`, of which each may lack."""
-    assert settings.read_arguments(words) == (hostname, chain)
+    assert settings.read_arguments(words) == (b"", hostname, chain)
+    if words:
+        assert settings.read_arguments([b"name.cdb", *words[1:]]) == (b"name.cdb", hostname, chain)
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([b"name.cdb"], "name.cdb"),
         ([b"", b"/bin/checkpassword", b"/bin/true"], "no hostname"),
         ([b"", b"checkpassword", b"true"], "forgotten"),
         ([b"", b"checkpassword", b"env", b"true"], "forgotten"),
@@ -266,3 +267,65 @@ def test_doors_that_there_are_not(url):
     """A door that is misspelt is trouble, not the default one."""
     with pytest.raises(TemporaryFailure, match="names no door"):
         _door(OFMIPD_QUEUE=url)
+
+
+# --- hosts and names
+
+
+def _with_controls(controls, **environ):
+    given = {name.encode(): value for name, value in environ.items()}
+    environment = settings.Environment({b"CONTROLDIR": os.fsencode(controls), **given})
+    return settings.read_policy(environment, b"mail.example")
+
+
+def test_hosts_without_controls(tmp_path):
+    """Hosts are words that nobody can miss."""
+    policy = _with_controls(tmp_path)
+    assert policy.host_rules.rewrite_address(b"joe") == b"joe@DEFAULTHOST.DEFAULTDOMAIN"
+    assert policy.host_rules.rewrite_address(b"joe@x+") == b"joe@x.PLUSDOMAIN"
+    assert policy.id_host == b"IDHOST.DEFAULTDOMAIN"
+
+
+def test_where_hosts_come_from(tmp_path):
+    """The variable counts, also if it is empty; then the control file, also if it is empty; then me."""
+    (tmp_path / "me").write_bytes(b"me.example \t\nsecond\n")
+    (tmp_path / "idhost").write_bytes(b"id.example")
+    (tmp_path / "defaultdomain").write_bytes(b"")
+    policy = _with_controls(tmp_path)
+    assert policy.host_rules.rewrite_address(b"joe") == b"joe@me.example"
+    assert policy.host_rules.rewrite_address(b"joe@x") == b"joe@x."
+    assert policy.id_host == b"id.example"
+    policy = _with_controls(tmp_path, QMAILDEFAULTHOST=b"env.example", QMAILIDHOST=b"")
+    assert policy.host_rules.rewrite_address(b"joe") == b"joe@env.example"
+    assert policy.id_host == b"env.example"
+
+
+def test_a_rewrite_file(tmp_path):
+    """Its lines are the rules, but for comments; default hosts do not count any more, and an empty file has none."""
+    (tmp_path / "rewrite").write_bytes(b"# =b:no\n\n=b:c \t\n*c:d")
+    assert _with_controls(tmp_path).host_rules.rewrite(b"b") == b"d"
+    (tmp_path / "rewrite").write_bytes(b"")
+    assert _with_controls(tmp_path).host_rules.rewrite_address(b"joe") == b"joe@"
+
+
+@pytest.mark.parametrize("name", ["me", "rewrite", "defaulthost", "defaultdomain", "plusdomain", "idhost"])
+def test_a_control_file_that_cannot_be_read(tmp_path, name):
+    """It is trouble; that it is not there is none."""
+    (tmp_path / name).mkdir()
+    with pytest.raises(TemporaryFailure, match="unable to read"):
+        _with_controls(tmp_path)
+
+
+def test_groups(tmp_path):
+    """Groups are kept or give their names away; nobody guesses what another word means."""
+    assert not _with_controls(tmp_path).keeps_groups
+    assert _with_controls(tmp_path, OFMIPD_GROUPS=b"keep").keeps_groups
+    with pytest.raises(TemporaryFailure, match="OFMIPD_GROUPS"):
+        _with_controls(tmp_path, OFMIPD_GROUPS=b"yes")
+
+
+def test_a_name_cdb_that_cannot_be_opened(tmp_path):
+    """No name, no cdb; a name without a file is trouble before the greeting."""
+    assert settings.open_names(b"") is None
+    with pytest.raises(TemporaryFailure, match="unable to read"):
+        settings.open_names(os.fsencode(tmp_path / "none"))
