@@ -158,6 +158,9 @@ def _mailbox(mailbox: "Mailbox", style: Style, stamp: Stamp) -> bytes:
 
 def _group(group: "Group", style: Style, stamp: Stamp) -> list[bytes]:
     name, mailboxes = group
+    if name is not None:
+        # A name without an address would be written as a group inside this one, which no syntax has.
+        mailboxes = [mailbox for mailbox in mailboxes if mailbox[1] is not None]
     elements = [_mailbox(mailbox, style, stamp) for mailbox in mailboxes]
     if name is None:
         return elements

@@ -149,6 +149,7 @@ def test_every_reader_takes_anything(text, other):
 @example(header=b"To: x\nTo: g:;\nTo: y\n", keeps_groups=False)
 @example(header=b"Date: 1 Jan 99 10:00 EST DST\n", keeps_groups=False)
 @example(header=b"To: g: a, b;, c\n", keeps_groups=True)
+@example(header=b'To: :\x00:@:"\n', keeps_groups=True)
 def test_twice_is_once(header, keeps_groups):
     """Rewriting what was rewritten changes nothing, but for the recipient who is not shown, who gets quotes."""
     style = _style(keeps_groups=keeps_groups)

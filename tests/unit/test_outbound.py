@@ -3,10 +3,14 @@
 import pytest
 
 from checkpw.errors import MessageRefused
-from checkpw.outbound import OutboundMessage, Stamp
+from checkpw.mess822 import dates
+from checkpw.mess822.hostrules import HostRules
+from checkpw.mess822.outgoing import Stamp, Style, rewrite
+from checkpw.outbound import OutboundMessage
 from checkpw.smtp.events import Envelope
 
-STAMP = Stamp(b"Received: us\n", b"now", b"<1>")
+STYLE = Style(HostRules([]), keeps_groups=False, hops=2)
+STAMP = Stamp(b"Received: us\n", dates.parse(b"1 Jan 2026 00:00:00 -0000"), lambda date: b"<" + date + b">", b"a@b")
 
 
 class Delivery:
@@ -45,16 +49,16 @@ def run(steps):
     return stop.value.value
 
 
-def start(header_bytes=100, hops=2):
+def start(header_bytes=100):
     """Open a message."""
     delivery = Delivery()
-    message = OutboundMessage(Envelope(b"a@b"), STAMP, header_bytes, hops)
+    message = OutboundMessage(Envelope(b"a@b"), STAMP, STYLE, header_bytes)
     run(message.open(delivery, {b"A": b"b"}))
     assert delivery.done.pop(0) == ("open", b"a@b", {b"A": b"b"})
     return message, delivery.done
 
 
-HEADER = b"Received: us\nDate: now\nMessage-ID: <1>\n"
+HEADER, WITH_TO = rewrite(b"", STYLE, STAMP), rewrite(b"To: x\n", STYLE, STAMP)
 
 
 def test_blocks_are_handed_on_as_they_come():
@@ -63,7 +67,7 @@ def test_blocks_are_handed_on_as_they_come():
     run(message.take(b"To: x\n"))
     run(message.take(b"\nbo"))
     run(message.take(b"dy\n"))
-    assert done == [HEADER + b"To: x\n\nbo", b"dy\n"]
+    assert done == [WITH_TO + b"\nbo", b"dy\n"]
     assert message.size == len(b"".join(done))
     assert run(message.finish()) == b"words"
     assert done[2:] == ["commit"]
@@ -74,7 +78,7 @@ def test_a_message_that_is_all_header():
     message, done = start()
     run(message.take(b"To: x\n"))
     run(message.finish())
-    assert done == [HEADER + b"To: x\n", "commit"]
+    assert done == [WITH_TO, "commit"]
 
 
 def test_what_is_queued_is_not_given_up():
@@ -95,7 +99,7 @@ def test_given_up_once():
 
 def test_nothing_to_give_up():
     """A message whose door never opened has nothing to give up."""
-    run(OutboundMessage(Envelope(b""), STAMP, 100, 2).abort())
+    run(OutboundMessage(Envelope(b""), STAMP, STYLE, 100).abort())
 
 
 @pytest.mark.parametrize(
