@@ -135,7 +135,12 @@ def _edit_and_build(
     path: str, cdb: str | None, change: "Callable[[list[bytes]], list[bytes]]", *, create: bool
 ) -> None:
     """Change the table and build the name.cdb from it, under the table's lock: the last edit makes the last cdb."""
-    target = os.fsencode(cdb) if cdb else os.path.realpath(os.fsencode(path)) + b".cdb"
+    table = os.path.realpath(os.fsencode(path))
+    target = os.path.realpath(os.fsencode(cdb)) if cdb else table + b".cdb"
+    if target == table:
+        raise Misuse(f"{target!a} is the table: the cdb needs a name of its own")
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise Misuse(f"{target!a} is no regular file, and is not replaced by a cdb")
 
     def change_and_build(lines: list[bytes]) -> list[bytes]:
         changed = change(lines)

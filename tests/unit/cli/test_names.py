@@ -113,3 +113,17 @@ def test_a_table_that_is_not_there(checkpw, tmp_path):
         assert checkpw("names", *command, "--file", str(tmp_path / "none")).status == 111
     assert checkpw("names", "list").status == 2
     assert os.listdir(tmp_path) == []
+
+
+def test_a_cdb_in_the_place_of_something_else(checkpw, table, tmp_path):
+    """The table itself, under whatever name, and what is no regular file are not replaced by a cdb."""
+    before = table.read_bytes()
+    link = tmp_path / "link"
+    link.symlink_to(table)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for place in (table, link, pipe):
+        done = checkpw("names", "add", "--file", str(table), "--cdb", str(place), "ann@x", "Ann", "ann@y")
+        assert done.status == 2
+    assert table.read_bytes() == before
+    assert pipe.is_fifo()
