@@ -72,8 +72,9 @@ class HeaderCollector:
             TooLarge: it does not end within the limit.
         """
         collected = self._text
+        fresh = len(collected)  # before this, the line that has begun has no end
         collected += text
-        while (end := collected.find(b"\n", self._at)) >= 0:
+        while (end := collected.find(b"\n", max(self._at, fresh))) >= 0:
             line = bytes(collected[self._at : end])
             if not line or not (is_continuation(line) or field_name(line)):
                 # A line that ends the header without being empty counts too: while it is not complete, nobody can tell
