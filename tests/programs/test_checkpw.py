@@ -266,10 +266,19 @@ class Terminal:
     def type(self, text):
         os.write(self.descriptor, text)
 
-    def end(self):
+    def end(self, again=b""):
+        """Wait for the end, and type `again` each second: what is typed while a terminal changes its mode is lost."""
+        deadline = time.monotonic() + PATIENCE
         with contextlib.suppress(OSError):  # EIO is a terminal's way to say that nobody is left
-            while piece := os.read(self.descriptor, 4096):
-                self.seen += piece
+            while time.monotonic() < deadline:
+                if not select.select([self.descriptor], [], [], 1)[0]:
+                    os.write(self.descriptor, again)
+                elif piece := os.read(self.descriptor, 4096):
+                    self.seen += piece
+                else:
+                    break
+            else:
+                os.kill(self.pid, signal.SIGKILL)
         os.close(self.descriptor)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
@@ -305,7 +314,7 @@ def test_giving_up_at_the_prompt(key):
     terminal = Terminal("hash")
     terminal.read_until(b"Password: ")
     terminal.type(key)
-    assert terminal.end() == 111
+    assert terminal.end(again=key) == 111
     assert b"interrupted" in terminal.seen
 
 
