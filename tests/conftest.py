@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import signal
 import tempfile
 
 import hypothesis
@@ -12,6 +13,10 @@ import pytest
 hypothesis.settings.register_profile("local", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") == "true" else "local")
+
+# A shell starts what is in its background with these ignored, and programs that are tested would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 _PEER = re.compile(r"(?:peer not installed|not run): [^'\"\n]+")
 
