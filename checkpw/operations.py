@@ -7,7 +7,7 @@ runner holds policy. Times are in seconds; None waits for ever.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from typing import Any, TypeVar
 
     Result = TypeVar("Result")
@@ -27,12 +27,17 @@ class TimedOut(Exception):
 
 
 class Receive:
-    """Wait for bytes from the client; the outcome is b"" when it has gone away."""
+    """Wait for bytes from the client; the outcome is b"" when it has gone away.
 
-    __slots__ = ("timeout",)
+    Attributes:
+        descriptor: a socket of ours to read in place of the client's; None for the client.
+    """
 
-    def __init__(self, timeout: float | None) -> None:
+    __slots__ = ("descriptor", "timeout")
+
+    def __init__(self, timeout: float | None, descriptor: int | None = None) -> None:
         self.timeout = timeout
+        self.descriptor = descriptor
 
 
 class Send:
@@ -43,6 +48,34 @@ class Send:
     def __init__(self, data: bytes, timeout: float | None) -> None:
         self.data = data
         self.timeout = timeout
+
+
+class Secure:
+    """Have the connection to the client encrypted from here on, as its TLS server; the outcome is a `Secured`.
+
+    Bytes that came in clear and were not yet given to a `Receive` are thrown away, and are counted in the outcome. What
+    fails, by the client's fault or ours, is an `OSError`: then nothing can be said to the client any more.
+    """
+
+    __slots__ = ("timeout",)
+
+    def __init__(self, timeout: float | None) -> None:
+        self.timeout = timeout
+
+
+class Secured:
+    """A connection that is encrypted now.
+
+    Attributes:
+        environ: what is known of it under mod_ssl's names, at least `SSL_PROTOCOL` and `SSL_CIPHER`.
+        discarded: how many bytes came in clear behind the command and were thrown away.
+    """
+
+    __slots__ = ("discarded", "environ")
+
+    def __init__(self, environ: dict[bytes, bytes], discarded: int) -> None:
+        self.environ = environ
+        self.discarded = discarded
 
 
 TO_CHILD = "to child"
@@ -63,14 +96,23 @@ class Spawn:
         environ: its whole environment.
         wiring: (what, descriptors of the child) pairs, where what is one of the words above or an open descriptor of
             ours; several descriptors of one pair are the same. What is not named is closed in the child.
+        instead: what a forked child of ours does in place of executing argv, with the same wiring; it leaves with the
+            status that it returns. None to execute argv.
     """
 
-    __slots__ = ("argv", "environ", "wiring")
+    __slots__ = ("argv", "environ", "instead", "wiring")
 
-    def __init__(self, argv: list[bytes], environ: dict[bytes, bytes], wiring: "Wiring") -> None:
+    def __init__(
+        self,
+        argv: list[bytes],
+        environ: dict[bytes, bytes],
+        wiring: "Wiring",
+        instead: "Callable[[], int] | None" = None,
+    ) -> None:
         self.argv = argv
         self.environ = environ
         self.wiring = wiring
+        self.instead = instead
 
 
 class Child:
@@ -168,5 +210,57 @@ class Sync:
         self.descriptor = descriptor
 
 
+class Connect:
+    """Connect to a server; the outcome is a socket of ours, not blocking.
+
+    Attributes:
+        host: name or address of an IP host; or, beginning with a slash, the path of a unix socket.
+        port: of the IP host.
+    """
+
+    __slots__ = ("host", "port", "timeout")
+
+    def __init__(self, host: bytes, port: int, timeout: float) -> None:
+        self.host = host
+        self.port = port
+        self.timeout = timeout
+
+
+VERIFIER, OPENER = "verifier", "opener"
+
+
+class Ask:
+    """Ask another process of ours; the outcome is an `Answered`, or an `OSError` when it is not there.
+
+    Only the resident server's workers have such processes.
+
+    Attributes:
+        service: VERIFIER or OPENER.
+        fields: the request.
+    """
+
+    __slots__ = ("fields", "service", "timeout")
+
+    def __init__(self, service: str, fields: list[bytes], timeout: float | None) -> None:
+        self.service = service
+        self.fields = fields
+        self.timeout = timeout
+
+
+class Answered:
+    """What a process that was asked has said.
+
+    Attributes:
+        fields: the answer.
+        descriptor: one that came with it and is ours now; -1 for none.
+    """
+
+    __slots__ = ("descriptor", "fields")
+
+    def __init__(self, fields: list[bytes], descriptor: int = -1) -> None:
+        self.fields = fields
+        self.descriptor = descriptor
+
+
 if TYPE_CHECKING:
-    Operation = Receive | Send | Spawn | Write | Close | Wait | Kill | Sleep | Sync
+    Operation = Receive | Send | Secure | Spawn | Write | Close | Wait | Kill | Sleep | Sync | Connect | Ask

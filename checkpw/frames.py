@@ -1,0 +1,73 @@
+"""Messages between processes: lists of byte strings, length-prefixed, and nothing else.
+
+A frame is a length and so many bytes; these are fields, each a length and so many bytes. Lengths are four bytes, most
+significant first. What does not fit together exactly is no frame, and whoever sent it is not listened to any more.
+"""
+
+from struct import Struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_LENGTH = Struct(">I")
+
+MAX_FRAME = 2 * 1024 * 1024
+"""Bytes of a frame: an envelope of 1000 recipients of 900 bytes and what goes with it takes half."""
+
+
+class BadFrame(Exception):
+    """The other side does not keep to the protocol. Says how, and nothing of what it sent."""
+
+
+def encode(fields: "Iterable[bytes]") -> bytes:
+    """Return the frame of some fields."""
+    pack = _LENGTH.pack
+    body = b"".join([part for field in fields for part in (pack(len(field)), field)])
+    return pack(len(body)) + body
+
+
+class FrameReader:
+    """Takes bytes as they come, gives frames."""
+
+    __slots__ = ("_buffer", "_limit")
+
+    def __init__(self, limit: int = MAX_FRAME) -> None:
+        """Begin; a frame of more than `limit` bytes is a bad one."""
+        self._buffer = b""
+        self._limit = limit
+
+    def feed(self, data: bytes) -> list[list[bytes]]:
+        """Take some bytes and return the fields of every frame that is complete now; raises `BadFrame`."""
+        buffer = self._buffer + data if self._buffer else data
+        frames = []
+        at, have = 0, len(buffer)
+        while have - at >= 4:
+            (size,) = _LENGTH.unpack_from(buffer, at)
+            if size > self._limit:
+                raise BadFrame("a frame is too long")
+            if have - at - 4 < size:
+                break
+            frames.append(_fields(buffer, at + 4, at + 4 + size))
+            at += 4 + size
+        self._buffer = buffer[at:] if at else buffer
+        return frames
+
+    @property
+    def is_between_frames(self) -> bool:
+        """Tell whether everything that came was whole frames."""
+        return not self._buffer
+
+
+def _fields(buffer: bytes, at: int, end: int) -> list[bytes]:
+    fields = []
+    while at < end:
+        if end - at < 4:
+            raise BadFrame("a field has no length")
+        (size,) = _LENGTH.unpack_from(buffer, at)
+        at += 4
+        if size > end - at:
+            raise BadFrame("a field is longer than its frame")
+        fields.append(buffer[at : at + size])
+        at += size
+    return fields
