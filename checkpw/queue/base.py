@@ -23,14 +23,27 @@ if TYPE_CHECKING:
         def abort(self) -> "Steps[None]":
             """Forget the message; also after trouble, and more than once."""
 
+    class LocalDelivery(Delivery, Protocol):
+        """A delivery whose message another process may write, which then says how that went."""
+
+        def hand_over(self) -> "Steps[int]":
+            """Return the descriptor that takes the message in place of `write`; the caller is to close it."""
+
+        def fail(self, *, is_late: bool) -> None:
+            """Take note that the descriptor did not take everything, or not in time; `commit` will say no."""
+
     class Door(Protocol):
         """The port.
 
         Attributes:
             carries_smtputf8: a message with UTF-8 addresses gets through unharmed (RFC 6531).
+            carries_dsn: what a client wants to be told about its delivery gets through (RFC 3461).
+            carries_requiretls: the demand that every hop uses TLS gets through (RFC 8689).
         """
 
         carries_smtputf8: bool
+        carries_dsn: bool
+        carries_requiretls: bool
 
         def open(self, envelope: Envelope, environ: dict[bytes, bytes]) -> "Steps[Delivery]":
             """Begin a message; `environ` is what a program behind the door gets.

@@ -27,6 +27,7 @@ class Maildir:
     """Writes messages into a Maildir, which it makes if it is not there."""
 
     carries_smtputf8 = True
+    carries_dsn = carries_requiretls = False
 
     def __init__(self, path: bytes, hostname: bytes, timeout: float, serial: "Iterator[int]") -> None:
         """Use the Maildir at `path`.
@@ -81,6 +82,16 @@ class MaildirDelivery:
                 yield Write(self._descriptor, block, self._timeout)
             except (OSError, TimedOut):
                 self._failure = FULL
+
+    def hand_over(self) -> "Steps[int]":
+        """Write the envelope, and return a duplicate of the file."""
+        yield from self.write(b"")
+        return posix.dup(self._descriptor)
+
+    def fail(self, *, is_late: bool) -> None:
+        """Take note that the disk does not take the message; how that shows makes no difference."""
+        del is_late
+        self._failure = FULL
 
     def commit(self) -> "Steps[bytes]":
         """Have the file on disk, move it to new, and have that on disk."""

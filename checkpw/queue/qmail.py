@@ -67,6 +67,8 @@ TOO_SLOW = (451, b"4.3.0", b"qq timeout")
 class QmailQueue:
     """Starts a queue program for each message."""
 
+    carries_dsn = carries_requiretls = False  # its interface has no place for them
+
     def __init__(self, program: bytes, home: bytes, timeout: float, *, carries_smtputf8: bool = False) -> None:
         """Use a program.
 
@@ -127,9 +129,20 @@ class QmailDelivery:
         except OSError:
             self._is_broken = True
 
+    def hand_over(self) -> "Steps[int]":
+        """Part with the end of the pipe that takes the message."""
+        yield from ()
+        return self._child.ends.pop(MESSAGE)
+
+    def fail(self, *, is_late: bool) -> None:
+        """Take note that the program does not read the message."""
+        self._is_broken = True
+        self._is_late = is_late
+
     def commit(self) -> "Steps[bytes]":
         """Hand on the envelope, and wait for the program's word."""
-        yield Close(self._child.ends[MESSAGE])
+        if MESSAGE in self._child.ends:
+            yield Close(self._child.ends[MESSAGE])
         if not self._is_broken:
             addresses = [b"F" + self._envelope.sender]
             addresses += [b"T" + recipient for recipient in self._envelope.recipients]

@@ -46,6 +46,8 @@ NOT_AN_ARGUMENT = (554, b"5.1.3", b"sendmail cannot be given this address")
 class Sendmail:
     """Starts a sendmail program for each message."""
 
+    carries_dsn = carries_requiretls = False  # there are options for them, and programs that do not know these
+
     def __init__(self, program: bytes, spool: bytes, timeout: float, *, carries_smtputf8: bool = False) -> None:
         """Use `program`.
 
@@ -94,6 +96,16 @@ class SendmailDelivery:
                 yield Write(self._descriptor, block, self._timeout)
             except (OSError, TimedOut):
                 self._is_broken = True
+
+    def hand_over(self) -> "Steps[int]":
+        """Return a duplicate of the spool file."""
+        yield from ()
+        return posix.dup(self._descriptor)
+
+    def fail(self, *, is_late: bool) -> None:
+        """Take note that the disk does not take the message; how that shows makes no difference."""
+        del is_late
+        self._is_broken = True
 
     def commit(self) -> "Steps[bytes]":
         """Start the program on the complete message, and wait for its word."""
