@@ -17,14 +17,19 @@ class Envelope:
         sender: address without brackets, quotes and route; empty for a bounce.
         recipients: the accepted ones, in order.
         is_utf8: SMTPUTF8 was asked for (RFC 6531).
+        mail_parameters: words of MAIL for a next hop that knows them, as they go over the wire: `BODY=8BITMIME`,
+            `RET=`, `ENVID=` and `REQUIRETLS`. SIZE is for whoever sends the message to say, SMTPUTF8 is `is_utf8`.
+        recipient_parameters: the same of each RCPT, in the order of `recipients`: `NOTIFY=` and `ORCPT=`.
     """
 
-    __slots__ = ("is_utf8", "recipients", "sender")
+    __slots__ = ("is_utf8", "mail_parameters", "recipient_parameters", "recipients", "sender")
 
-    def __init__(self, sender: bytes, *, is_utf8: bool = False) -> None:
+    def __init__(self, sender: bytes, mail_parameters: "list[bytes] | None" = None, *, is_utf8: bool = False) -> None:
         self.sender = sender
         self.recipients: list[bytes] = []
         self.is_utf8 = is_utf8
+        self.mail_parameters = mail_parameters or []
+        self.recipient_parameters: list[list[bytes]] = []
 
 
 class AuthAttempted:

@@ -305,6 +305,7 @@ class Session:
                 self._refuse(refusal)
                 return
             self._envelope.recipients.append(address if instead is None else instead)
+            self._envelope.recipient_parameters.append([])
             self.state = states.RCPT
             self._say(replies.RECIPIENT_OK)
 
