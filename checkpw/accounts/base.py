@@ -11,7 +11,13 @@ if TYPE_CHECKING:
     from checkpw.credentials import Credentials
 
     class Store(Protocol):
-        """The port: three verbs, each of which raises `TemporaryFailure` when the store cannot be read."""
+        """The port: one question, so that a store need not give out hashes."""
+
+        def authenticate(self, credentials: Credentials) -> Account:
+            """Return the account whose login and password these are; raises as the function of this name."""
+
+    class HashStore(Protocol):
+        """A store of hashes: three verbs, each of which raises `TemporaryFailure` when the store cannot be read."""
 
         def find(self, login: bytes) -> "Entry | None":
             """Return what the store holds for a login, None if it does not know it."""
@@ -40,8 +46,8 @@ class Entry:
         self.conditions = conditions
 
 
-def authenticate(store: "Store", credentials: "Credentials") -> "Account":
-    """Return the account whose login and password these are.
+def authenticate(store: "HashStore", credentials: "Credentials") -> "Account":
+    """Return the account of a store of hashes whose login and password these are.
 
     An unknown login and a locked account cost what a wrong password costs: a hash of the same store is computed in
     vain, and which one depends only on the login.

@@ -9,8 +9,12 @@ from mmap import MAP_POPULATE, MAP_SHARED, PROT_READ, mmap
 
 from checkpw.account import Account
 from checkpw.accounts import decoy
-from checkpw.accounts.base import Entry
+from checkpw.accounts.base import Entry, authenticate
 from checkpw.errors import Rejected, TemporaryFailure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from checkpw.credentials import Credentials
 
 FILE_TYPE, REGULAR = 0o170000, 0o100000
 """S_IFMT and S_IFREG of inode(7); the module stat is not loaded for two numbers."""
@@ -52,6 +56,10 @@ class PasswdFile:
         self._is_safe = status.st_uid == 0 and not status.st_mode & 0o022
         self._lowest_uid = max(1, lowest_uid)
         self._remote_ip = remote_ip
+
+    def authenticate(self, credentials: "Credentials") -> Account:
+        """Return the account whose login and password these are; raises as `base.authenticate`."""
+        return authenticate(self, credentials)
 
     def find(self, login: bytes) -> Entry | None:
         """Return the first account with this login; raises `TemporaryFailure` for a line that makes no sense."""

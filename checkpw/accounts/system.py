@@ -10,8 +10,12 @@ import time
 
 from checkpw.account import Account
 from checkpw.accounts import decoy
-from checkpw.accounts.base import Entry
+from checkpw.accounts.base import Entry, authenticate
 from checkpw.errors import Rejected, TemporaryFailure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from checkpw.credentials import Credentials
 
 SHADOW = b"/etc/shadow"
 
@@ -66,6 +70,10 @@ class System:
         """Use the C library that runs anyway; `today` is the day since 1970 that expiry is held against."""
         self._library = ctypes.CDLL(None)
         self._today = int(time.time()) // SECONDS_PER_DAY if today is None else today
+
+    def authenticate(self, credentials: "Credentials") -> Account:
+        """Return the account whose login and password these are; raises as `base.authenticate`."""
+        return authenticate(self, credentials)
 
     def find(self, login: bytes) -> Entry | None:
         """Return the account, with the hash of shadow(5) where there is one, else that of passwd(5).

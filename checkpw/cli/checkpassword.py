@@ -1,13 +1,14 @@
 """checkpassword(8): read a login and a password on descriptor 3, and become that user or say no."""
 
 from checkpw import fd3, privileges
-from checkpw.accounts.base import authenticate
 from checkpw.chain import NextProgram, is_sentinel
 from checkpw.errors import Misuse, TemporaryFailure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from checkpw.account import Account
     from checkpw.accounts.base import Store
+    from checkpw.credentials import Credentials
 
 
 def main(argv: list[bytes], environ: dict[bytes, bytes]) -> "int | NextProgram":
@@ -21,14 +22,22 @@ def main(argv: list[bytes], environ: dict[bytes, bytes]) -> "int | NextProgram":
     rest = argv[1:]
     if not rest:
         raise Misuse("usage: checkpassword prog [arguments], with login and password on descriptor 3")
-    credentials = fd3.read_credentials()
-    store = open_store(environ)
-    account = authenticate(store, credentials)
+    account = authenticate(fd3.read_credentials(), environ)
     if is_sentinel(rest):
         return 0
     identity = privileges.identity_for(account, environ.get(b"CHECKPW_USER", b""))
     given = {b"USER": account.login, b"HOME": account.home, b"SHELL": account.shell}
     return NextProgram(rest, environ | given, identity, account.home)
+
+
+def authenticate(credentials: "Credentials", environ: dict[bytes, bytes]) -> "Account":
+    """Return the account whose login and password these are: all that this program decides.
+
+    Raises:
+        Rejected: no.
+        TemporaryFailure: nobody can tell.
+    """
+    return open_store(environ).authenticate(credentials)
 
 
 def open_store(environ: dict[bytes, bytes]) -> "Store":
