@@ -160,7 +160,7 @@ def test_the_supervisor_never_knew_the_key():
     assert supervisor.returncode == 0
     assert len(key) == 32
     assert mark in memory
-    assert key not in memory and key[:16] not in memory
+    assert [at for at in range(25) if key[at : at + 8] in memory] == []
 
 
 def _memory_of(pid):
