@@ -59,4 +59,22 @@ def open_store(environ: dict[bytes, bytes]) -> "Store":
         from checkpw.accounts.system import System
 
         return System()
-    raise TemporaryFailure(f"CHECKPW_ACCOUNTS={url!a} names no store: want system: or file:/path")
+    if kind == b"verifier" and place.startswith(b"/"):
+        from checkpw.accounts.verifier import Verifier
+
+        return Verifier(
+            place, environ.get(b"TCPREMOTEIP", b""), _trusted_uid(environ.get(b"CHECKPW_VERIFIER_UID", b""))
+        )
+    raise TemporaryFailure(f"CHECKPW_ACCOUNTS={url!a} names no store: want system:, file:/path or verifier:/path")
+
+
+def _trusted_uid(user: bytes) -> int | None:
+    """Read a uid, or the name of a user; None for nobody."""
+    if not user or user.isdigit():
+        return int(user) if user else None
+    import pwd
+
+    try:
+        return pwd.getpwnam(user.decode("utf-8", "surrogateescape")).pw_uid
+    except KeyError:
+        raise TemporaryFailure(f"CHECKPW_VERIFIER_UID={user!a}: no such user") from None
