@@ -1,7 +1,7 @@
 """What a session says to whoever decides.
 
-`AuthAttempted`, `SenderOffered`, `RecipientOffered`, `MessageOffered` and `MessageEnded` wait for a decision: the
-session parses nothing further until `accept` or `reject` was called. The others are told and done.
+`AuthAttempted`, `SenderOffered`, `RecipientOffered`, `MessageOffered`, `MessageEnded` and `TlsRequested` wait for a
+decision: the session parses nothing further until `accept` or `reject` was called. The others are told and done.
 """
 
 TYPE_CHECKING = False
@@ -30,6 +30,11 @@ class Envelope:
         self.is_utf8 = is_utf8
         self.mail_parameters = mail_parameters or []
         self.recipient_parameters: list[list[bytes]] = []
+
+    def add(self, recipient: bytes, parameters: list[bytes]) -> None:
+        """Take a recipient."""
+        self.recipients.append(recipient)
+        self.recipient_parameters.append(parameters)
 
 
 class AuthAttempted:
@@ -118,8 +123,14 @@ class MessageAborted:
         self.reason = reason
 
 
+class TlsRequested:
+    """STARTTLS: `accept` gives the go-ahead, and after the handshake `start_over` is owed."""
+
+    __slots__ = ()
+
+
 class Closed:
-    """The session is over. `reason` is for the log: quit, eof, timeout, errors, auth, desync, shutdown."""
+    """The session is over. `reason` is for the log: quit, eof, timeout, errors, auth, desync, tls, shutdown."""
 
     __slots__ = ("reason",)
 
@@ -143,3 +154,16 @@ NEED_DATA = Signal("NEED_DATA")
 """Send what is to be sent, then receive."""
 PAUSED = Signal("PAUSED")
 """A decision is owed."""
+
+if TYPE_CHECKING:
+    Event = (
+        AuthAttempted
+        | SenderOffered
+        | RecipientOffered
+        | MessageOffered
+        | MessageBlock
+        | MessageEnded
+        | MessageAborted
+        | TlsRequested
+        | Closed
+    )

@@ -12,6 +12,12 @@ MAX_AUTH_LINE = 12288
 MAX_SIZE_DIGITS = 20
 """Digits of a SIZE or BDAT number (RFC 1870 section 3, RFC 3030 section 2)."""
 
+MAX_ENVELOPE_ID = 100
+"""Bytes of an ENVID as it is sent (RFC 3461 section 4.4)."""
+
+MAX_ORIGINAL_RECIPIENT = 500
+"""Bytes of an ORCPT as it is sent (RFC 3461 section 4.2)."""
+
 
 class Limits:
     """The limits that an administrator may set.

@@ -1,8 +1,9 @@
 """One SMTP submission session without I/O: bytes in, events and replies out.
 
 Drive it by `receive_data`, `receive_eof`, `next_event` and `data_to_send`. After an event that waits for a decision it
-parses nothing until `accept` or `reject`: pipelined commands are never executed under an assumption. Whatever bytes
-come in, `next_event` raises nothing.
+parses nothing until `accept` or `reject`: pipelined commands are never executed under an assumption. After a STARTTLS
+that was accepted it parses nothing until `start_over`, and nothing that came before that. Whatever bytes come in,
+`next_event` raises nothing.
 
 Commands are ofmipd's (facts of mess822's ofmipd(8)), replies RFC 5321's with the codes of RFC 3463.
 """
@@ -16,11 +17,11 @@ from checkpw.smtp.events import (
     AuthAttempted,
     Closed,
     Envelope,
-    MessageAborted,
     MessageOffered,
     RecipientOffered,
     SenderOffered,
     Signal,
+    TlsRequested,
 )
 from checkpw.smtp.exchange import AuthExchange
 from checkpw.smtp.incoming import CHUNK_CAP, Chunk, Incoming
@@ -31,26 +32,22 @@ from checkpw.smtp.replies import CommandRefused, Reply
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import ClassVar
 
-    from checkpw.smtp.events import MessageBlock, MessageEnded
+    from checkpw.smtp.events import Event
 
-    Event = (
-        AuthAttempted
-        | SenderOffered
-        | RecipientOffered
-        | MessageOffered
-        | MessageBlock
-        | MessageEnded
-        | MessageAborted
-        | Closed
-    )
     Decide = Callable[[Reply | None, bytes | None], None]
 
 # What the next bytes are.
-COMMAND, AUTH, DATA, CHUNK, CLOSED = "command", "auth", "data", "chunk", "closed"
+COMMAND, AUTH, DATA, CHUNK, HANDSHAKE, CLOSED = "command", "auth", "data", "chunk", "handshake", "closed"
 
 SIMPLE = {b"NOOP": replies.OK, b"VRFY": replies.VERIFY, b"HELP": replies.HELP}
 """Verbs that are answered and forgotten."""
+
+OBJECT_THEMSELVES = (b"STARTTLS", b"AUTH", b"BDAT")
+"""Verbs for which `states` does not come first: they may not be offered, or have octets behind them."""
+
+ALWAYS_OFFERED = (b"PIPELINING", b"8BITMIME", b"CHUNKING", b"ENHANCEDSTATUSCODES")
 
 
 class Session:
@@ -60,7 +57,35 @@ class Session:
         state: one of `states.STATES`.
         login: who authenticated, None if nobody did.
         is_extended: the client did not say HELO, so that it gets ESMTP in the trace field (RFC 3848).
+        uses_tls: the connection is encrypted.
     """
+
+    __slots__ = (
+        "_auth_failures",
+        "_auth_refusal",
+        "_carried",
+        "_chunk",
+        "_close_reason",
+        "_decide",
+        "_envelope",
+        "_errors",
+        "_events",
+        "_exchange",
+        "_hostname",
+        "_input",
+        "_is_authorised",
+        "_is_eof",
+        "_limits",
+        "_may_speak_lf",
+        "_message",
+        "_mode",
+        "_offers_starttls",
+        "_output",
+        "is_extended",
+        "login",
+        "state",
+        "uses_tls",
+    )
 
     def __init__(
         self,
@@ -70,6 +95,10 @@ class Session:
         is_authorised: bool = False,
         auth_refusal: Reply | None = replies.AUTH_UNAVAILABLE,
         offers_smtputf8: bool = False,
+        offers_dsn: bool = False,
+        offers_requiretls: bool = False,
+        offers_starttls: bool = False,
+        uses_tls: bool = False,
         may_speak_lf: bool = False,
     ) -> None:
         """Begin with the greeting.
@@ -79,19 +108,21 @@ class Session:
             limits: of this session.
             is_authorised: the client may send without AUTH (RELAYCLIENT).
             auth_refusal: the reply to AUTH where it cannot be used; None offers it.
-            offers_smtputf8: announce SMTPUTF8, because the queue can carry it.
+            offers_smtputf8: the door can carry it.
+            offers_dsn: the same.
+            offers_requiretls: the same; announced where TLS is used (RFC 8689 section 2).
+            offers_starttls: whoever decides can have the connection encrypted.
+            uses_tls: it is encrypted from the start.
             may_speak_lf: a client whose first line ends in a bare LF ends its messages with LF.LF.
         """
-        self.state = states.READY if is_authorised else states.STRANGER
-        self.login: bytes | None = None
-        self.is_extended = True
+        self.uses_tls = uses_tls
         self._hostname = hostname
         self._limits = limits
-        self._auth_refusal = auth_refusal
-        self._offers_smtputf8 = offers_smtputf8
+        self._is_authorised = is_authorised
+        offers = ((b"SMTPUTF8", offers_smtputf8), (b"DSN", offers_dsn), (b"REQUIRETLS", offers_requiretls))
+        self._carried = tuple(keyword for keyword, is_offered in offers if is_offered)
+        self._offers_starttls = offers_starttls
         self._may_speak_lf = may_speak_lf
-        self._mode = COMMAND
-        self._input = Input()
         self._is_eof = False
         self._output: list[bytes] = []
         self._events: list[Event] = []
@@ -99,11 +130,21 @@ class Session:
         self._errors = 0
         self._auth_failures = 0
         self._close_reason = ""
-        self._exchange: AuthExchange | None = None
-        self._envelope = Envelope(b"")
         self._message: Incoming | None = None
-        self._chunk = Chunk(0, is_last=False)
+        self._chunk: Chunk | None = None
+        self._forget_client(auth_refusal)
         self._say(Reply(220, b"", hostname + b" ESMTP"))
+
+    def _forget_client(self, auth_refusal: Reply | None) -> None:
+        """Begin with a client of whom nothing is known but how often it has failed."""
+        self.state = states.READY if self._is_authorised else states.STRANGER
+        self.login: bytes | None = None
+        self.is_extended = True
+        self._auth_refusal = auth_refusal
+        self._mode = COMMAND
+        self._input = Input()
+        self._exchange: AuthExchange | None = None
+        self._envelope: Envelope | None = None
 
     # What a runner calls.
 
@@ -125,13 +166,13 @@ class Session:
         """Go on until there is something to tell.
 
         Returns:
-            An event; NEED_DATA when the input is used up; PAUSED while a decision is owed. `Closed` comes last, again
-            and again.
+            An event; NEED_DATA when the input is used up; PAUSED while a decision is owed, or `start_over` after a
+            STARTTLS. `Closed` comes last, again and again.
         """
         while True:
             if self._events:
                 return self._events.pop(0)
-            if self._decide is not None:
+            if self._decide is not None or self._mode == HANDSHAKE:
                 return PAUSED
             if self._mode == CLOSED:
                 return Closed(self._close_reason)
@@ -148,8 +189,28 @@ class Session:
         """Say no to the event that waits, with this reply."""
         self._decision()(reply, None)
 
-    def close(self, reply: Reply, reason: str) -> None:
-        """End the session from outside: on a timeout, or when the server goes down."""
+    def start_over(self, auth_refusal: Reply | None) -> int:
+        """Begin again on a connection that is encrypted now (RFC 3207 section 4.2).
+
+        Nothing that was said in clear counts any more, and what came behind STARTTLS is never executed
+        (CVE-2011-0411). Only failures stay counted: else a client could guess passwords without end.
+
+        Args:
+            auth_refusal: as for a session that begins.
+
+        Returns:
+            How many bytes were thrown away.
+        """
+        if self._mode != HANDSHAKE:
+            raise RuntimeError("no handshake is under way")
+        discarded = len(self._input.take_all())
+        self.uses_tls = True
+        self._may_speak_lf = False  # that is for shell pipelines
+        self._forget_client(auth_refusal)
+        return discarded
+
+    def close(self, reply: Reply | None, reason: str) -> None:
+        """End the session from outside: on a timeout, when the server goes down, or, wordless, without TLS."""
         self._decide = None
         self._events.clear()  # what they would decide is decided
         self._end(reply, reason)
@@ -201,7 +262,7 @@ class Session:
         if self._mode == CLOSED:
             return
         self._abort_message(reason)
-        if reply is not None:
+        if reply is not None and self._mode != HANDSHAKE:  # there, words in clear would be taken for a part of it
             self._say(reply)
         self._mode, self._close_reason = CLOSED, reason
         self._input.take_all()
@@ -220,49 +281,71 @@ class Session:
 
     def _command(self, line: bytes) -> None:
         verb, argument = grammar.split_command(line)
-        if verb == b"BDAT":  # what follows the line has to be read, whatever the answer
-            self._bdat(argument)
-            return
-        if b"\0" in line:
+        if b"\0" in line and verb != b"BDAT":  # what follows BDAT has to be read, whatever the answer
             raise CommandRefused(replies.NUL_IN_COMMAND)
-        if verb == b"AUTH":
-            self._auth(argument)
-            return
-        refusal = states.objection(verb, self.state)
-        if refusal is not None:
-            raise CommandRefused(refusal)
+        if verb not in OBJECT_THEMSELVES:
+            refusal = states.objection(verb, self.state)
+            if refusal is not None:
+                raise CommandRefused(refusal)
         if verb in SIMPLE:
             self._say(SIMPLE[verb])
-        elif verb == b"MAIL":
-            self._mail(argument)
-        elif verb == b"RCPT":
-            self._rcpt(argument)
-        elif verb == b"DATA":
-            self._ask(MessageOffered(self._envelope), self._decide_data)
-        elif verb == b"QUIT":
-            self._end(Reply(221, b"2.0.0", self._hostname), "quit")
         else:
-            self._reset(verb)
+            self._COMMANDS[verb](self, argument)
 
-    def _reset(self, verb: bytes) -> None:
-        """RSET, HELO and EHLO end a transaction."""
+    def _quit(self, _argument: bytes) -> None:
+        self._end(Reply(221, b"2.0.0", self._hostname), "quit")
+
+    # RSET, HELO and EHLO end a transaction.
+
+    def _rset(self, _argument: bytes) -> None:
         self._abort_message("reset")
         self._leave_transaction()
-        if verb == b"RSET":
-            self._say(replies.FLUSHED)
-            return
-        self.is_extended = verb == b"EHLO"
-        if verb == b"HELO":
-            self._say(Reply(250, b"", self._hostname))
-            return
-        lines = [self._hostname, b"PIPELINING", b"8BITMIME", b"CHUNKING", b"ENHANCEDSTATUSCODES"]
+        self._say(replies.FLUSHED)
+
+    def _helo(self, _argument: bytes) -> None:
+        self._abort_message("reset")
+        self._leave_transaction()
+        self.is_extended = False
+        self._say(Reply(250, b"", self._hostname))
+
+    def _ehlo(self, _argument: bytes) -> None:
+        self._abort_message("reset")
+        self._leave_transaction()
+        self.is_extended = True
+        lines = [self._hostname, *ALWAYS_OFFERED, *self._keywords()]
         lines.append(b"SIZE %d" % self._limits.message_bytes)  # 0 is "no fixed limit" (RFC 1870 section 4)
-        if self._offers_smtputf8:
-            lines.append(b"SMTPUTF8")
+        if self._offers_starttls and not self.uses_tls:
+            lines.append(b"STARTTLS")
         if self._auth_refusal is None and self.login is None:
             lines.append(b"AUTH " + b" ".join(sasl.MECHANISMS))
         self._output += [b"250-" + line + b"\r\n" for line in lines[:-1]]
         self._output.append(b"250 " + lines[-1] + b"\r\n")
+
+    def _keywords(self) -> tuple[bytes, ...]:
+        """Return what EHLO announces because the door carries it; REQUIRETLS only over TLS (RFC 8689 section 2)."""
+        if self.uses_tls or b"REQUIRETLS" not in self._carried:
+            return self._carried
+        return tuple(keyword for keyword in self._carried if keyword != b"REQUIRETLS")
+
+    def _starttls(self, argument: bytes) -> None:
+        """Ask for a handshake (RFC 3207), where there is somebody to make it."""
+        refusal = states.objection(b"STARTTLS", self.state)
+        if not self._offers_starttls:
+            refusal = replies.UNIMPLEMENTED
+        elif self.uses_tls:
+            refusal = replies.TLS_AGAIN
+        if refusal is None and argument:
+            refusal = replies.SYNTAX
+        if refusal is not None:
+            raise CommandRefused(refusal)
+        self._ask(TlsRequested(), self._decide_tls)
+
+    def _decide_tls(self, refusal: Reply | None, _value: bytes | None) -> None:
+        if refusal is not None:
+            self._refuse(refusal)
+            return
+        self._mode = HANDSHAKE
+        self._say(replies.TLS_GO_AHEAD)
 
     def _leave_transaction(self) -> None:
         if self.state != states.STRANGER:
@@ -272,11 +355,9 @@ class Session:
         # What was pipelined behind a MAIL that is refused must not go to the recipients of the one before.
         self._leave_transaction()
         address, words = grammar.parse_path(argument)
-        is_utf8 = grammar.parse_mail_parameters(
-            words, offers_smtputf8=self._offers_smtputf8, message_bytes=self._limits.message_bytes
-        )
+        passed_on, is_utf8 = grammar.parse_mail_parameters(words, self._keywords(), self._limits.message_bytes)
         grammar.check_characters(address, is_utf8=is_utf8)
-        offered = Envelope(address, is_utf8=is_utf8)
+        offered = Envelope(address, passed_on, is_utf8=is_utf8)
 
         def decide(refusal: Reply | None, instead: bytes | None) -> None:
             if refusal is not None:
@@ -291,21 +372,21 @@ class Session:
         self._ask(SenderOffered(address), decide)
 
     def _rcpt(self, argument: bytes) -> None:
-        if len(self._envelope.recipients) >= self._limits.recipients:
+        envelope = self._envelope
+        assert envelope is not None
+        if len(envelope.recipients) >= self._limits.recipients:
             raise CommandRefused(replies.TOO_MANY_RECIPIENTS)
         address, words = grammar.parse_path(argument)
         if not address:
             raise CommandRefused(replies.NO_RECIPIENT)
-        if words:
-            raise CommandRefused(replies.UNKNOWN_PARAMETER)
-        grammar.check_characters(address, is_utf8=self._envelope.is_utf8)
+        passed_on = grammar.parse_recipient_parameters(words, self._keywords(), is_utf8=envelope.is_utf8)
+        grammar.check_characters(address, is_utf8=envelope.is_utf8)
 
         def decide(refusal: Reply | None, instead: bytes | None) -> None:
             if refusal is not None:
                 self._refuse(refusal)
                 return
-            self._envelope.recipients.append(address if instead is None else instead)
-            self._envelope.recipient_parameters.append([])
+            envelope.add(address if instead is None else instead, passed_on)
             self.state = states.RCPT
             self._say(replies.RECIPIENT_OK)
 
@@ -355,6 +436,10 @@ class Session:
 
     # Messages.
 
+    def _offer_message(self, decide: "Decide") -> None:
+        assert self._envelope is not None
+        self._ask(MessageOffered(self._envelope), decide)
+
     def _pass_on(self, event: "Event | None") -> None:
         if event is not None:
             self._events.append(event)
@@ -379,6 +464,9 @@ class Session:
                 self._refuse(refusal)
 
         self._ask(message.end(), decide)
+
+    def _data(self, _argument: bytes) -> None:
+        self._offer_message(self._decide_data)
 
     def _decide_data(self, refusal: Reply | None, _value: bytes | None) -> None:
         if refusal is not None:
@@ -418,21 +506,21 @@ class Session:
             refusal = replies.TOO_BIG
             self._abort_message("size")
             self._leave_transaction()
-        self._chunk = Chunk(size, is_last=is_last)
+        self._chunk = chunk = Chunk(size, is_last=is_last)
         if refusal is not None:
-            self._swallow(refusal)
+            self._swallow(chunk, refusal)
         elif self.state == states.RCPT:
-            self._ask(MessageOffered(self._envelope), self._decide_chunks)
+            self._offer_message(self._decide_chunks)
         else:
             self._mode = CHUNK
 
-    def _swallow(self, refusal: Reply) -> None:
+    def _swallow(self, chunk: Chunk, refusal: Reply) -> None:
         """Read and throw away the octets of a chunk, and refuse it then; of a very large one, at once."""
-        if self._chunk.size > CHUNK_CAP:
+        if chunk.size > CHUNK_CAP:
             self._say(refusal)
             self._end(replies.DESYNCHRONISED, "desync")
         else:
-            self._chunk.refusal = refusal
+            chunk.refusal = refusal
             self._mode = CHUNK
 
     def _decide_chunks(self, refusal: Reply | None, _value: bytes | None) -> None:
@@ -442,10 +530,12 @@ class Session:
             self._message = Incoming(self._limits.message_bytes, ChunkReader())
         else:
             self._leave_transaction()
-            self._swallow(refusal)
+            assert self._chunk is not None
+            self._swallow(self._chunk, refusal)
 
     def _read_chunk(self) -> bool:
         chunk, message = self._chunk, self._message
+        assert chunk is not None
         octets = self._input.take(chunk.left)
         if not octets and chunk.left:
             return False
@@ -473,3 +563,16 @@ class Session:
             self._end_message(self._message)
         else:
             self._say(Reply(250, b"2.0.0", b"%d octets received" % chunk.size))
+
+    _COMMANDS: "ClassVar[dict[bytes, Callable[[Session, bytes], None]]]" = {  # noqa: RUF012  it is annotated
+        b"EHLO": _ehlo,
+        b"HELO": _helo,
+        b"RSET": _rset,
+        b"STARTTLS": _starttls,
+        b"AUTH": _auth,
+        b"MAIL": _mail,
+        b"RCPT": _rcpt,
+        b"DATA": _data,
+        b"BDAT": _bdat,
+        b"QUIT": _quit,
+    }

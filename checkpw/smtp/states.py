@@ -38,6 +38,13 @@ TABLE: dict[bytes, dict[str, Reply | None]] = {
         RCPT: replies.AUTH_IN_TRANSACTION,
         CHUNKS: replies.AUTH_IN_TRANSACTION,
     },
+    b"STARTTLS": {
+        STRANGER: None,
+        READY: None,
+        MAIL: replies.TLS_IN_TRANSACTION,
+        RCPT: replies.TLS_IN_TRANSACTION,
+        CHUNKS: replies.TLS_IN_TRANSACTION,
+    },
     b"MAIL": {
         STRANGER: replies.NOT_AUTHORISED,
         READY: None,

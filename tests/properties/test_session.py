@@ -20,14 +20,16 @@ from checkpw.smtp.events import (
     MessageOffered,
     RecipientOffered,
     SenderOffered,
+    TlsRequested,
 )
 from checkpw.smtp.limits import Limits
 from checkpw.smtp.replies import Reply
 from checkpw.smtp.session import Session
 
-DECISIVE = (AuthAttempted, SenderOffered, RecipientOffered, MessageOffered, MessageEnded)
+DECISIVE = (AuthAttempted, SenderOffered, RecipientOffered, MessageOffered, MessageEnded, TlsRequested)
 NO = Reply(554, b"5.7.1", b"no")
 LATER = Reply(454, b"4.7.0", b"later")
+LATER_TLS = Reply(450, b"4.7.0", b"no TLS now")
 
 
 def describe(event):
@@ -37,7 +39,8 @@ def describe(event):
         told["credentials"] = told["credentials"].encode()
     if "envelope" in told:
         envelope = told["envelope"]
-        told["envelope"] = (envelope.sender, tuple(envelope.recipients), envelope.is_utf8)
+        assert len(envelope.recipient_parameters) == len(envelope.recipients)
+        told["envelope"] = {name: getattr(envelope, name) for name in envelope.__slots__}
     return type(event).__name__, tuple((name, repr(value)) for name, value in told.items())
 
 
@@ -47,6 +50,7 @@ class Driver:
     Attributes:
         told: every event, consecutive blocks as one.
         said: everything that was sent.
+        is_shaking_hands: STARTTLS was accepted, and `secure` is due.
     """
 
     def __init__(self, session, decide):
@@ -55,6 +59,7 @@ class Driver:
         self.told = []
         self.said = b""
         self.is_closed = False
+        self.is_shaking_hands = False
 
     def feed(self, *pieces):
         """Give the session bytes, until it wants more; give the events that came of it."""
@@ -64,14 +69,23 @@ class Driver:
             self._drain()
         return self.told[before:]
 
+    def secure(self):
+        """Be done with a handshake; give how much the session has thrown away."""
+        self.is_shaking_hands = False
+        discarded = self.session.start_over(None)
+        self._drain()
+        return discarded
+
     def end(self):
         """Tell the session that the client is gone."""
+        if self.is_shaking_hands:
+            self.secure()
         self.session.receive_eof()
         self._drain()
         assert self.is_closed
 
     def _drain(self):
-        while (event := self.session.next_event()) is not NEED_DATA:
+        while not self.is_shaking_hands and (event := self.session.next_event()) is not NEED_DATA:
             if isinstance(event, Closed):
                 if not self.is_closed:
                     self.told.append(describe(event))
@@ -88,8 +102,11 @@ class Driver:
                 verdict = self.decide(event)
                 if verdict is None:
                     self.session.accept()
+                    self.is_shaking_hands = isinstance(event, TlsRequested)
                 else:
                     self.session.reject(verdict)
+        if self.is_shaking_hands:
+            assert self.session.next_event() is PAUSED
         self.said += self.session.data_to_send()
 
 
@@ -121,7 +138,8 @@ class SessionMachine(RuleBasedStateMachine):
     def begin(self, is_authorised, errors, failures, seed):
         """Open a session, of which a second and a third are told the same, cut otherwise."""
         self.seed = seed
-        self.arguments = {"is_authorised": is_authorised, "auth_refusal": None, "offers_smtputf8": True}
+        self.arguments = {"is_authorised": is_authorised, "auth_refusal": None, "offers_starttls": True}
+        self.arguments |= {"offers_smtputf8": True, "offers_dsn": True, "offers_requiretls": True}
         self.limits = Limits(MESSAGE_BYTES, RECIPIENTS, errors, failures)
         self.verdicts = []
         self.wire = b""
@@ -129,7 +147,8 @@ class SessionMachine(RuleBasedStateMachine):
         self.driver.feed(b"")
         self.heard = len(self.driver.said)
         self.authorised = is_authorised
-        self.logged_in = False
+        self.logged_in = self.uses_tls = False
+        self.before_tls = None
         self.transaction = None  # or the number of recipients, or "chunks"
         self.size = 0
         self.failed = self.failures = 0
@@ -179,7 +198,12 @@ class SessionMachine(RuleBasedStateMachine):
         for places in ([], None, random_places):
             verdicts = iter(self.verdicts)
             again = Driver(Session(b"mail.example", self.limits, **self.arguments), lambda _event: next(verdicts))  # noqa: B023
-            again.feed(b"", *cut(self.wire, places))
+            if self.before_tls is None:
+                again.feed(b"", *cut(self.wire, places))
+            else:
+                again.feed(b"", *cut(self.wire[: self.before_tls], places))
+                again.secure()
+                again.feed(b"", *cut(self.wire[self.before_tls :], places))
             again.end()
             assert (again.told, again.said) == (self.driver.told, self.driver.said)
 
@@ -193,6 +217,7 @@ class SessionMachine(RuleBasedStateMachine):
             else:
                 assert state == {None: "ready", 0: "mail", "chunks": "chunks"}.get(self.transaction, "rcpt")
             assert (self.driver.session.login is not None) == self.logged_in
+            assert self.driver.session.uses_tls == self.uses_tls
 
     # What does not matter to anything.
 
@@ -201,6 +226,45 @@ class SessionMachine(RuleBasedStateMachine):
     def say_something(self, word):
         """Commands without consequence."""
         self._say(word[0] + b"\r\n", word[1])
+
+    @precondition(lambda self: not self.is_over)
+    @rule()
+    def hear_what_is_offered(self):
+        """STARTTLS is announced before it, REQUIRETLS behind it, and AUTH to whom has not logged in."""
+        aborted = ["MessageAborted"] if self.transaction == "chunks" else []
+        self.transaction = None
+        self._say(b"EHLO x\r\n", 250, events=aborted)
+        words = self.driver.said.rpartition(b"250-mail.example\r\n")[2].split(b"\r\n")
+        assert (b"STARTTLS" in {word[4:] for word in words}) == (not self.uses_tls)
+        assert (b"REQUIRETLS" in {word[4:] for word in words}) == self.uses_tls
+        assert any(word[4:9] == b"AUTH " for word in words) == (not self.logged_in)
+        assert {b"SMTPUTF8", b"DSN"} <= {word[4:] for word in words}
+
+    @precondition(lambda self: not self.is_over)
+    @rule(
+        verdict=st.sampled_from([None, None, LATER_TLS]),
+        behind=st.sampled_from(
+            [b"", b"NOOP\r\n", b"QUIT\r\n", b"AUTH PLAIN AGpvZQB4\r\nMAIL FROM:<a@b>\r\n", b"MAIL F"]
+        ),
+        argument=st.sampled_from([b"", b"", b" ", b" x"]),
+    )
+    def starttls(self, verdict, behind, argument):
+        """STARTTLS takes everything back but failures, and what stands behind it in clear was never said."""
+        wire = b"STARTTLS" + argument + b"\r\n"
+        if self.uses_tls or self.transaction is not None:
+            self._say(wire, 503)
+        elif argument == b" x":
+            self._say(wire, 501)
+        else:
+            self.verdict = verdict
+            if verdict is not None:
+                self._say(wire, 450, events=["TlsRequested"])
+                return
+            self._say(wire + behind, 220, events=["TlsRequested"])
+            self.before_tls = len(self.wire)
+            assert self.driver.secure() == len(behind)
+            self.logged_in, self.uses_tls = False, True
+            self.authorised = self.arguments["is_authorised"]
 
     @precondition(lambda self: not self.is_over)
     @rule(word=st.sampled_from([b"RSET", b"HELO x", b"EHLO x"]))
@@ -394,6 +458,7 @@ TestSessionMachine.settings = hypothesis.settings(stateful_step_count=25, max_ex
 
 COMMANDS = [b"EHLO x", b"RSET", b"MAIL FROM:<a@b>", b"MAIL FROM:<a@b> SMTPUTF8", b"RCPT TO:<c@d>", b"DATA", b"BDAT 5"]
 COMMANDS += [b"BDAT 9 LAST", b"BDAT x", b"AUTH PLAIN AGpvZQB4", b"AUTH LOGIN", b"AUTH PLAIN", b"am9l", b"*", b"QUIT"]
+COMMANDS += [b"STARTTLS", b"MAIL FROM:<a@b> RET=HDRS ENVID=x", b"RCPT TO:<c@d> NOTIFY=NEVER ORCPT=rfc822;a"]
 COMMANDS += [b".", b"x" * 2050, b"y" * 12300, b"Subject: s", b"", b"NOOP"]
 WIRE = st.one_of(
     st.lists(
@@ -422,6 +487,8 @@ def _driver(policy, *, is_authorised=False, may_speak_lf=False):
         is_authorised=is_authorised,
         auth_refusal=None,
         offers_smtputf8=True,
+        offers_dsn=True,
+        offers_starttls=True,
         may_speak_lf=may_speak_lf,
     )
     return Driver(session, decide)
@@ -451,6 +518,34 @@ def _without_lost_text(told):
     return kept
 
 
+@given(WIRE, WIRE, PLACES, st.booleans())
+@example(b"", b"NOOP\r\n", None, False)  # noqa: FBT003
+@example(b"", b"AUTH PLAIN AGpvZQB4\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n", [], True)  # noqa: FBT003
+@example(b"EHLO x\r\nAUTH LOGIN\r\nam9l\r\nYg==\r\n", b"RCPT TO:<c@d>\r\nDATA\r\n", [11], False)  # noqa: FBT003
+@example(b"", b"x" * 9000, [], True)  # noqa: FBT003
+def test_nothing_crosses_into_tls(before, behind, places, is_authorised):
+    """Whatever came in clear behind STARTTLS leaves no trace but a number, and the session is as at its beginning."""
+    driver = _driver(YES, is_authorised=is_authorised)
+    driver.feed(b"", before)
+    hypothesis.assume(
+        not driver.is_closed and not driver.is_shaking_hands and driver.session.state in ("stranger", "ready")
+    )
+    said = len(driver.said)
+    driver.feed(b"\r\nSTARTTLS\r\n")
+    hypothesis.assume(driver.is_shaking_hands)
+    assert driver.said[said:].endswith(b"220 2.0.0 ready to start TLS\r\n")
+    said, told = len(driver.said), len(driver.told)
+    driver.feed(*cut(behind, places))
+    assert driver.secure() == len(behind)
+    assert (len(driver.said), len(driver.told)) == (said, told)
+    assert driver.session.login is None and driver.session.is_extended
+    assert driver.session.state == ("ready" if is_authorised else "stranger")
+    driver.feed(b"RCPT TO:<c@d>\r\nNOOP\r\nSTARTTLS\r\n")
+    codes = [line[:3] for line in driver.said[said:].split(b"\r\n")]
+    wanted = [b"503" if is_authorised else b"530", b"250", b"503"]
+    assert codes[:-1] in (wanted, [*wanted, b"421"], [wanted[0], b"421"])  # errors in clear are not forgotten
+
+
 @given(WIRE, PLACES)
 @example(b"AUTH PLAIN AGpvZQB4\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nx\r\n.\r\n", [])
 def test_nothing_without_permission(wire, places):
@@ -458,8 +553,8 @@ def test_nothing_without_permission(wire, places):
     driver = _driver(NEVER)
     driver.feed(b"", *cut(wire, places))
     driver.end()
-    assert {name for name, _ in driver.told} <= {"AuthAttempted", "Closed"}
-    assert not any(line.startswith((b"235", b"250 2.1", b"354")) for line in driver.said.split(b"\r\n"))
+    assert {name for name, _ in driver.told} <= {"AuthAttempted", "TlsRequested", "Closed"}
+    assert not any(line.startswith((b"235", b"250 2.1", b"354", b"220 2")) for line in driver.said.split(b"\r\n"))
 
 
 def _in_transaction(session_driver):
@@ -505,7 +600,7 @@ def test_close_from_outside(wire, policy):
         events.append(type(event).__name__)
     assert events in ([], ["MessageAborted"])
     words = driver.session.data_to_send()
-    assert words == (b"" if driver.is_closed else replies.NOT_SERVING.render())
+    assert words == (b"" if driver.is_closed or driver.is_shaking_hands else replies.NOT_SERVING.render())
     assert event.reason == ("shutdown" if not driver.is_closed else event.reason)
     driver.session.receive_data(b"NOOP\r\n")
     assert isinstance(driver.session.next_event(), Closed) and driver.session.data_to_send() == b""
