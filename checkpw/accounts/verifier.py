@@ -11,6 +11,7 @@ from struct import Struct
 
 from checkpw import frames
 from checkpw.account import Account
+from checkpw.credentials import MAX_RECORD
 from checkpw.errors import Misuse, Rejected, TemporaryFailure
 
 TYPE_CHECKING = False
@@ -68,8 +69,12 @@ class Verifier:
             Misuse: the verifier could not read the record.
             TemporaryFailure: there is no verifier, or one that is not to be trusted, silent, in trouble or garbled.
         """
+        fields = (credentials.login, credentials.password.reveal(), credentials.timestamp)
         # Without the NUL that may end the third field: the record that came may not have had it, and 512 bytes are all.
-        record = b"\0".join((credentials.login, credentials.password.reveal(), credentials.timestamp))
+        record = b"\0".join(fields)
+        if len(record) > MAX_RECORD or any(b"\0" in field for field in fields):
+            # No store has such a login or password; in a record, a NUL would move what follows into the next field.
+            raise Rejected("login and password do not fit into a record")
         try:
             owner, answer = self._ask(frames.encode((record, self._remote_ip, SERVICE)))
         except TimeoutError:
