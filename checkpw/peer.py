@@ -39,6 +39,10 @@ class Peer:
             uses_tls=b"SSL_PROTOCOL" in environ,
         )
 
+    def secured(self) -> "Peer":
+        """Return this client as it is once the connection is encrypted."""
+        return Peer(self.ip, self.info, is_remote=self.is_remote, uses_tls=True)
+
     @property
     def is_loopback(self) -> bool:
         """Tell whether what is said in clear stays on this machine."""

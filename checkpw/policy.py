@@ -15,6 +15,8 @@ class Policy:
         header_bytes: limit of a header, 0 for any size.
         hops: so many Received fields are too many; 100 as in qmail-smtpd.
         idle_timeout: seconds in which a client has to say something, or to read what we say (RFC 5321 4.5.3.2.7).
+        handshake_timeout: seconds that a TLS handshake may take; between the 10 of Netty, and of Postfix under stress,
+            and the 60 of nginx and asyncio.
         auth_delay: seconds from the start of a check to a 535.
         shows_user, shows_ip: whether the trace field has them.
         host_rules: for the hosts of all addresses, in the envelope and in the header.
@@ -24,6 +26,7 @@ class Policy:
 
     __slots__ = (
         "auth_delay",
+        "handshake_timeout",
         "header_bytes",
         "hops",
         "host_rules",
@@ -48,6 +51,7 @@ class Policy:
         header_bytes: int = 256 * 1024,
         hops: int = 100,
         idle_timeout: float = 300.0,
+        handshake_timeout: float = 30.0,
         auth_delay: float = 5.0,
         shows_user: bool = True,
         shows_ip: bool = True,
@@ -62,6 +66,7 @@ class Policy:
         self.header_bytes = header_bytes
         self.hops = hops
         self.idle_timeout = idle_timeout
+        self.handshake_timeout = handshake_timeout
         self.auth_delay = auth_delay
         self.shows_user = shows_user
         self.shows_ip = shows_ip

@@ -7,7 +7,7 @@ after the door's.
 
 from checkpw.checker import ACCEPTED, MISUSED, REJECTED, TEMPORARY, Answer
 from checkpw.errors import CheckpwError, MessageRefused
-from checkpw.operations import Receive, Send, Sleep, TimedOut
+from checkpw.operations import Receive, Secure, Send, Sleep, TimedOut
 from checkpw.smtp import replies
 from checkpw.smtp.events import (
     NEED_DATA,
@@ -20,6 +20,7 @@ from checkpw.smtp.events import (
     MessageOffered,
     RecipientOffered,
     SenderOffered,
+    TlsRequested,
 )
 from checkpw.smtp.limits import MAX_ADDRESS
 from checkpw.smtp.replies import Reply
@@ -28,7 +29,7 @@ from checkpw.smtp.session import Session
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, ClassVar
 
     from checkpw.checker import Checker
     from checkpw.logline import Value
@@ -50,6 +51,27 @@ DIAGNOSTIC_LINES = 10
 class Submission:
     """One client, from greeting to goodbye."""
 
+    __slots__ = (
+        "_author",
+        "_began",
+        "_checker",
+        "_door",
+        "_environ",
+        "_log",
+        "_message",
+        "_message_began",
+        "_names",
+        "_now",
+        "_offers_starttls",
+        "_peer",
+        "_pid",
+        "_policy",
+        "_queued",
+        "_queued_bytes",
+        "_serial",
+        "_session",
+    )
+
     def __init__(
         self,
         policy: "Policy",
@@ -59,6 +81,7 @@ class Submission:
         environ: dict[bytes, bytes],
         *,
         names: "Names | None" = None,
+        offers_starttls: bool = False,
         log: "Callable[[dict[str, Value]], None]",
         now: "Callable[[], float]",
         pid: int,
@@ -72,6 +95,7 @@ class Submission:
             checker: who is asked about logins; None refuses AUTH.
             environ: what programs behind the door get; who logged in is added.
             names: who sends under another name and address (name.cdb); None for nobody.
+            offers_starttls: the runner performs `Secure`.
             log: takes the fields of an event; must not block.
             now: seconds since 1970.
             pid: number of this process, for the log and Message-IDs.
@@ -85,17 +109,17 @@ class Submission:
         self._log = log
         self._now = now
         self._pid = pid
-        refusal = None
-        if checker is None:
-            refusal = replies.AUTH_UNAVAILABLE
-        elif policy.requires_tls and not peer.uses_tls:
-            refusal = replies.AUTH_NEEDS_TLS
+        self._offers_starttls = offers_starttls
         self._session = Session(
             policy.hostname,
             policy.limits,
             is_authorised=policy.relays_for_all,
-            auth_refusal=refusal,
+            auth_refusal=self._auth_refusal(),
             offers_smtputf8=door.carries_smtputf8,
+            offers_dsn=door.carries_dsn,
+            offers_requiretls=door.carries_requiretls,
+            offers_starttls=offers_starttls,
+            uses_tls=peer.uses_tls,
             may_speak_lf=not peer.is_remote and not peer.uses_tls,
         )
         self._author: bytes | None = None  # the name that goes with the sender, if somebody says so
@@ -104,15 +128,6 @@ class Submission:
         self._serial = 0
         self._queued = 0
         self._queued_bytes = 0
-        self._handlers: dict[type, Callable[[Any], Steps[None]]] = {
-            AuthAttempted: self._authenticate,
-            SenderOffered: self._take_address,
-            RecipientOffered: self._take_address,
-            MessageOffered: self._open_message,
-            MessageBlock: self._take_block,
-            MessageEnded: self._queue_message,
-            MessageAborted: self._drop_message,
-        }
 
     def serve(self) -> "Steps[None]":
         """Serve the client until the session is over.
@@ -129,46 +144,81 @@ class Submission:
             raise
 
     def _serve(self) -> "Steps[None]":
-        session = self._session
+        session, timeout = self._session, self._policy.idle_timeout
+        listen = Receive(timeout)
         while not isinstance(event := session.next_event(), Closed):
-            if event is NEED_DATA:
-                yield from self._converse()
+            if event is not NEED_DATA:
+                steps = self._HANDLERS[type(event)](self, event)
+                if steps is not None:
+                    yield from steps
+                continue
+            try:
+                if words := session.data_to_send():
+                    yield Send(words, timeout)
+                data = yield listen
+            except TimedOut:
+                session.close(replies.TIMED_OUT, "timeout")
+            except OSError:
+                session.receive_eof()
             else:
-                yield from self._handlers[type(event)](event)
+                if data:
+                    session.receive_data(data)
+                else:
+                    session.receive_eof()
         if self._message is not None:  # its end was interrupted
             yield from self._drop_message(MessageAborted(event.reason))
+        yield from self._leave(event.reason)
+
+    def _leave(self, reason: str) -> "Steps[None]":
         try:
-            yield Send(session.data_to_send(), min(GOODBYE_TIMEOUT, self._policy.idle_timeout))
+            if words := self._session.data_to_send():
+                yield Send(words, min(GOODBYE_TIMEOUT, self._policy.idle_timeout))
         except (OSError, TimedOut):
             pass  # it is gone; nothing that was promised depends on these words
-        counts = {"messages": self._queued, "bytes": self._queued_bytes}
-        self._tell("session", reason=event.reason, **counts, began=self._began)
+        tls, counts = self._yes_if_tls(), {"messages": self._queued, "bytes": self._queued_bytes}
+        self._tell("session", tls=tls, reason=reason, **counts, began=self._began)
 
-    def _converse(self) -> "Steps[None]":
-        """Say what there is to say, and listen."""
-        session, timeout = self._session, self._policy.idle_timeout
-        try:
-            if words := session.data_to_send():
-                yield Send(words, timeout)
-            data = yield Receive(timeout)
-        except TimedOut:
-            session.close(replies.TIMED_OUT, "timeout")
-        except OSError:
-            session.receive_eof()
-        else:
-            if data:
-                session.receive_data(data)
-            else:
-                session.receive_eof()
+    def _yes_if_tls(self) -> str:
+        return "yes" if self._peer.uses_tls else "no"
 
     def _tell(self, event: str, *, began: float, **fields: "Value") -> None:
-        """Log an event; the client's address stands first, the seconds since `began` last."""
+        """Log an event; the client's address stands first, who has logged in or tries to, the seconds since `began`."""
         words: dict[str, Value] = {"client": self._peer.ip, "pid": self._pid, "event": event}
-        if self._session.login is not None and "login" not in fields:
+        if self._session.login is not None:
             words["login"] = self._session.login
-        self._log(words | fields | {"seconds": self._now() - began})
+        words.update(fields)
+        words["seconds"] = self._now() - began
+        self._log(words)
+
+    # TLS.
+
+    def _secure(self, _requested: TlsRequested) -> "Steps[None]":
+        """Have the connection encrypted (RFC 3207); where that fails, there is nobody left to talk to."""
+        session, timeout, began = self._session, self._policy.handshake_timeout, self._now()
+        session.accept()
+        try:
+            yield Send(session.data_to_send(), timeout)
+            secured = yield Secure(timeout)
+        except (OSError, TimedOut) as error:
+            self._tell("tls", reason=str(error) or "timeout", began=began)
+            session.close(None, "tls")
+            return
+        self._peer = self._peer.secured()
+        self._environ = self._environ | secured.environ
+        discarded = secured.discarded + session.start_over(self._auth_refusal())
+        protocol, cipher = (secured.environ.get(name, b"unknown") for name in (b"SSL_PROTOCOL", b"SSL_CIPHER"))
+        self._tell("tls", protocol=protocol, cipher=cipher, discarded=discarded, began=began)
+        if discarded:
+            self._tell("warning", text="what came in clear behind STARTTLS was thrown away", began=began)
 
     # AUTH.
+
+    def _auth_refusal(self) -> Reply | None:
+        if self._checker is None:
+            return replies.AUTH_UNAVAILABLE
+        if self._policy.requires_tls and not self._peer.uses_tls:
+            return replies.AUTH_NEEDS_STARTTLS if self._offers_starttls else replies.AUTH_NEEDS_TLS
+        return None
 
     def _authenticate(self, attempt: AuthAttempted) -> "Steps[None]":
         began = self._now()
@@ -195,7 +245,7 @@ class Submission:
             "auth",
             login=attempt.login,
             mechanism=attempt.mechanism,
-            tls="yes" if self._peer.uses_tls else "no",
+            tls=self._yes_if_tls(),
             verdict=answer.verdict,
             reason=answer.reason,
             began=began,
@@ -207,7 +257,7 @@ class Submission:
 
     # Mail.
 
-    def _take_address(self, offered: "SenderOffered | RecipientOffered") -> "Steps[None]":
+    def _take_address(self, offered: "SenderOffered | RecipientOffered") -> None:
         """Take every address, its host rewritten: whoever gets here may send, and delivery knows better than we do."""
         address = self._policy.host_rules.rewrite_address(offered.address)
         refusal = None
@@ -221,7 +271,6 @@ class Submission:
             self._session.accept(address)
         else:
             self._session.reject(refusal)
-        yield from ()
 
     def _find_author(self, sender: bytes) -> tuple[bytes, Reply | None]:
         """Look a sender up in name.cdb, note the name, and return the address to take, and why it is not taken."""
@@ -259,22 +308,23 @@ class Submission:
 
     def _take_block(self, block: MessageBlock) -> "Steps[None]":
         assert self._message is not None
-        yield from self._message.take(block.data)
+        return self._message.take(block.data)
 
     def _queue_message(self, ended: MessageEnded) -> "Steps[None]":
-        message = self._message
+        message, began = self._message, self._now()
         assert message is not None
         try:
             words = yield from message.finish()
         except MessageRefused as refusal:
             self._message = None
-            self._tell_message(message, "refused", refusal)
+            self._tell_message(message, "refused", refusal, queue_seconds=self._now() - began)
             self._session.reject(Reply(refusal.code, refusal.enhanced, refusal.reply_text))
             return
         self._message = None
         self._queued += 1
         self._queued_bytes += message.size
-        self._tell_message(message, "queued", stray_cr="yes" if ended.had_stray_returns else "no")
+        stray_cr = "yes" if ended.had_stray_returns else "no"
+        self._tell_message(message, "queued", stray_cr=stray_cr, queue_seconds=self._now() - began)
         self._session.accept(words or None)
 
     def _drop_message(self, aborted: MessageAborted) -> "Steps[None]":
@@ -287,7 +337,7 @@ class Submission:
         self, message: "OutboundMessage", result: str, refusal: MessageRefused | None = None, **fields: "Value"
     ) -> None:
         if refusal is not None:
-            fields["reason"] = b"%d %s %s" % (refusal.code, refusal.enhanced, refusal.reply_text)
+            fields = {"reason": b"%d %s %s" % (refusal.code, refusal.enhanced, refusal.reply_text), **fields}
         envelope = message.envelope
         self._tell(
             "message",
@@ -317,10 +367,7 @@ class Submission:
 
     def _protocol(self, envelope: Envelope) -> bytes:
         """Return the word after `with` (RFC 3848, RFC 6531 section 4.3)."""
-        if envelope.is_utf8:
-            word = b"UTF8SMTP"
-        else:
-            word = b"ESMTP" if self._session.is_extended else b"SMTP"
+        word = b"UTF8SMTP" if envelope.is_utf8 else b"ESMTP" if self._session.is_extended else b"SMTP"
         return word + b"S" * self._peer.uses_tls + b"A" * (self._session.login is not None)
 
     def _queue_environment(self) -> dict[bytes, bytes]:
@@ -328,6 +375,18 @@ class Submission:
         if login is None:
             return self._environ
         return self._environ | {b"RELAYCLIENT": b"", b"SMTPAUTHUSER": login, b"TCPREMOTEINFO": login}
+
+    _HANDLERS: "ClassVar[dict[type, Callable[[Submission, Any], Steps[None] | None]]]" = {  # noqa: RUF012  annotated
+        TlsRequested: _secure,
+        AuthAttempted: _authenticate,
+        SenderOffered: _take_address,
+        RecipientOffered: _take_address,
+        MessageOffered: _open_message,
+        MessageBlock: _take_block,
+        MessageEnded: _queue_message,
+        MessageAborted: _drop_message,
+    }
+    """What each event leads to; None is returned where there is nothing to wait for."""
 
 
 VERDICTS = {

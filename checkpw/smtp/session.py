@@ -312,8 +312,8 @@ class Session:
         self._abort_message("reset")
         self._leave_transaction()
         self.is_extended = True
-        lines = [self._hostname, *ALWAYS_OFFERED, *self._keywords()]
-        lines.append(b"SIZE %d" % self._limits.message_bytes)  # 0 is "no fixed limit" (RFC 1870 section 4)
+        size = b"SIZE %d" % self._limits.message_bytes  # 0 is "no fixed limit" (RFC 1870 section 4)
+        lines = [self._hostname, *ALWAYS_OFFERED, size, *self._keywords()]
         if self._offers_starttls and not self.uses_tls:
             lines.append(b"STARTTLS")
         if self._auth_refusal is None and self.login is None:

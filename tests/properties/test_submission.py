@@ -6,7 +6,7 @@ import random
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from memory import Clock, MemoryRunner, Program
+from memory import TLS, Clock, MemoryRunner, Program
 from splits import PLACES, cut
 
 from checkpw.checker import Checker
@@ -25,12 +25,14 @@ class RecordingDoor:
 
     Attributes:
         committed: what is queued, as (sender, recipients, text).
+        envelopes: of every message that began.
     """
 
-    carries_smtputf8 = True
+    carries_smtputf8 = carries_dsn = carries_requiretls = True
 
     def __init__(self, moods):
         self._moods = moods
+        self.envelopes = []
         self.committed = []
         self.talked = 0
         self.opened = 0
@@ -44,6 +46,7 @@ class RecordingDoor:
             raise MessageRefused(*REFUSAL)
         self.opened += 1
         self.environs.append(environ)
+        self.envelopes.append(envelope)
         yield from ()
         return RecordingDelivery(self, envelope, mood)
 
@@ -99,6 +102,11 @@ class Client:
     def send(self, data):
         self.heard += data
 
+    def secure(self, timeout):
+        """What was not yet read comes over TLS."""
+        assert timeout is not None
+        return 0
+
 
 MOODS = st.lists(st.sampled_from(["takes", "talks", "refuses", "shut"]), min_size=1, max_size=5)
 
@@ -116,6 +124,7 @@ def play(wire, places, moods, *, status=0, is_silent=False, relays=False):
         door,
         Checker([b"checker", b"true"], {}, frozenset({1}), 30.0),
         {b"GIVEN": b"1"},
+        offers_starttls=True,
         log=log.append,
         now=clock,
         pid=1,
@@ -138,6 +147,7 @@ STEPS = [
     b"MAIL FROM:<g@h>\r\nRCPT TO:<i@j>\r\nDATA\r\n" + b"z\r\n" * 90 + b".",
     b"MAIL FROM:<g@h>\r\nRCPT TO:<i@j>\r\nBDAT 3\r\nabc",
     b"BDAT 4 LAST\r\nx\r\ny",
+    b"STARTTLS",
     b"RSET",
     b"DATA",
     b"QUIT",
@@ -185,14 +195,14 @@ def test_who_logged_in_is_told_to_the_door(wire, moods):
     """What stands behind the door is told who logged in, on top of what was given."""
     _, door, _ = play(wire, [], moods)
     expected = {b"GIVEN": b"1", b"RELAYCLIENT": b"", b"SMTPAUTHUSER": b"joe", b"TCPREMOTEINFO": b"joe"}
-    assert all(environ == expected for environ in door.environs)
+    assert all(environ in (expected, expected | TLS) for environ in door.environs)
 
 
 @given(WIRE, MOODS)
 def test_no_login_no_name(wire, moods):
     """Where everybody may relay and nobody logged in, the environment is as it was given."""
     _, door, _ = play(wire.replace(RIGHT, b"NOOP"), [], moods, relays=True)
-    assert all(environ == {b"GIVEN": b"1"} for environ in door.environs)
+    assert all(environ in ({b"GIVEN": b"1"}, {b"GIVEN": b"1"} | TLS) for environ in door.environs)
 
 
 @given(st.randoms(use_true_random=False))
@@ -239,14 +249,86 @@ def test_the_delay_is_from_the_start_of_the_check(check, delay):
 
 @pytest.mark.parametrize(("idle", "goodbye"), [(3.0, 3.0), (300.0, 10.0)])
 def test_times_of_a_client(idle, goodbye):
-    """A client has its idle time for each answer and word, and less of it for the goodbye."""
-    client = Client([STEPS[6] + b"\r\nQUIT\r\n"], is_silent=False)
-    policy = Policy(b"mail.example", Limits(), idle_timeout=idle)
-    submission = Submission(policy, Peer(), RecordingDoor(iter(())), None, {}, log=print, now=Clock(), pid=1)
+    """A client has its idle time for each answer and word, its own time for a handshake, and less for the goodbye."""
+    client = Client([b"STARTTLS\r\n", STEPS[6] + b"\r\nQUIT\r\n"], is_silent=False)
+    policy = Policy(b"mail.example", Limits(), idle_timeout=idle, handshake_timeout=7.0)
+    door = RecordingDoor(iter(()))
+    submission = Submission(policy, Peer(), door, None, {}, offers_starttls=True, log=print, now=Clock(), pid=1)
     runner = MemoryRunner(client)
     runner.run(submission.serve())
     times = [(type(operation).__name__, operation.timeout) for operation in runner.performed]
-    assert times == [("Send", idle), ("Receive", idle), ("Send", goodbye)]
+    handshake = [("Send", 7.0), ("Secure", 7.0)]
+    assert times == [("Send", idle), ("Receive", idle), *handshake, ("Receive", idle), ("Send", goodbye)]
+
+
+def test_nothing_is_said_to_who_is_gone():
+    """Where there is nothing to say, nothing is sent."""
+    client = Client([], is_silent=False)
+    submission = Submission(
+        Policy(b"mail.example", Limits()), Peer(), RecordingDoor(iter(())), None, {}, log=print, now=Clock(), pid=1
+    )
+    runner = MemoryRunner(client)
+    runner.run(submission.serve())
+    assert [type(operation).__name__ for operation in runner.performed] == ["Send", "Receive"]
+
+
+def test_tls_is_of_one_session():
+    """What a handshake changes belongs to its session: not to the peer, the environment or the policy it was given."""
+    peer, environ, policy = Peer(b"192.0.2.7", b"ident", is_remote=True), {b"A": b"1"}, Policy(b"h", Limits())
+    before = [getattr(policy, name) for name in policy.__slots__]
+    log = []
+    submission = Submission(
+        policy, peer, RecordingDoor(iter(())), None, environ, offers_starttls=True, log=log.append, now=Clock(), pid=1
+    )
+    MemoryRunner(Client([b"STARTTLS\r\nX\r\n"], is_silent=False)).run(submission.serve())
+    assert [(fields["event"], fields["client"]) for fields in log] == [
+        ("tls", b"192.0.2.7"),
+        ("warning", b"192.0.2.7"),
+        ("session", b"192.0.2.7"),
+    ]
+    assert (log[0]["discarded"], log[-1]["tls"]) == (3, "yes")
+    assert (peer.uses_tls, environ) == (False, {b"A": b"1"})
+    assert before == [getattr(policy, name) for name in policy.__slots__]
+    secured = peer.secured()
+    assert (secured.ip, secured.info, secured.is_remote, secured.uses_tls) == (b"192.0.2.7", b"ident", True, True)
+    assert peer.secured().is_loopback == peer.is_loopback
+
+
+def test_a_door_is_told_what_a_next_hop_has_to_know():
+    """Parameters of MAIL, and those of each recipient that was taken, reach the door in the order of the recipients."""
+    mail = b"MAIL FROM:<a@b> SIZE=9 RET=hdrs BODY=8BITMIME ENVID=x SMTPUTF8 REQUIRETLS\r\n"
+    rcpt = b"RCPT TO:<c@d> NOTIFY=never\r\nRCPT TO:<>\r\nRCPT TO:<e@f>\r\nRCPT TO:<g@h> ORCPT=rfc822;i@j\r\n"
+    pieces = [b"STARTTLS\r\n", STEPS[0] + b"\r\n" + mail + rcpt + b"DATA\r\n\r\n.\r\n" + STEPS[6] + b"\r\n"]
+    wire = b"".join(pieces)
+    _, door, _ = play(wire, [len(pieces[0])], ["takes"])
+    told, other = door.envelopes
+    assert told.recipients == [b"c@d", b"e@f", b"g@h"] and told.is_utf8
+    assert told.mail_parameters == [b"RET=HDRS", b"BODY=8BITMIME", b"ENVID=x", b"REQUIRETLS"]
+    assert told.recipient_parameters == [[b"NOTIFY=NEVER"], [], [b"ORCPT=rfc822;i@j"]]
+    assert (other.mail_parameters, other.recipient_parameters, other.is_utf8) == ([], [[]], False)
+
+
+@pytest.mark.parametrize("mood", ["takes", "refuses"])
+def test_how_long_the_queue_took(mood):
+    """The log tells the time from the end of a message to the door's answer apart from that of the whole message."""
+    clock, log = Clock(), []
+
+    class SlowDelivery(RecordingDelivery):
+        def commit(self):
+            clock.now += 2.0
+            return (yield from super().commit())
+
+    class SlowDoor(RecordingDoor):
+        def open(self, envelope, _environ):
+            clock.now += 1.0
+            yield from ()
+            return SlowDelivery(self, envelope, mood)
+
+    policy = Policy(b"mail.example", Limits(), relays_for_all=True)
+    door = SlowDoor(iter(()))
+    submission = Submission(policy, Peer(), door, None, {}, log=log.append, now=clock, pid=1)
+    MemoryRunner(Client([STEPS[6] + b"\r\n"], is_silent=False), {}, clock).run(submission.serve())
+    assert (log[0]["event"], log[0]["queue_seconds"], log[0]["seconds"]) == ("message", 2.0, 3.0)
 
 
 def test_random_sessions_are_repeatable():

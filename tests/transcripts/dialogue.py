@@ -7,6 +7,7 @@ A file has several of them, each under a line `== what it shows`. Then come
     C| text            the client sends the text as it is: no line end but those that are written
     S: text            the server answers with just this line and CRLF
     EOF, TIMEOUT       the client goes away; the client keeps silent for too long
+    TLS                the client makes a handshake (in whose place EOF and TIMEOUT may stand)
     DOOR ...           a message has arrived: `DOOR sender -> recipient recipient`, its environment in `E: name=value`
     M: text            a line of that message; `M| text` is text without a line end
     L: text            a line of the log, without the seconds
@@ -28,8 +29,11 @@ SETTINGS = {
     "info": "",
     "tls": "no",
     "require-tls": "no",
+    "starttls": "no",
     "relay": "no",
     "smtputf8": "no",
+    "dsn": "no",
+    "requiretls": "no",
     "checker": "joe secret",
     "checker-says": "",
     "reject-codes": "1",
@@ -45,7 +49,9 @@ SETTINGS = {
     "id-host": "mail.example",
     "groups": "name",
     "names": "",
+    "runners": "",
 }
+"""Each setting and its default; `runners` are those that can play it, all if none is named."""
 
 _ESCAPE = re.compile(r"\\(?:([rnt0\\])|x([0-9a-f]{2})|b\{((?:[^}\\]|\\\{[^}]*\}|\\.)*)\}|\{((?:[^*\\]|\\.)+)\*(\d+)\})")
 _SIMPLE = {"r": b"\r", "n": b"\n", "t": b"\t", "0": b"\0", "\\": b"\\"}
@@ -125,6 +131,10 @@ class Dialogue:
         """Everything that the server says."""
         return b"".join(turn.expected for turn in self.turns)
 
+    def is_for(self, runner):
+        """Tell whether a runner can play it."""
+        return runner in (self.settings["runners"].split() or [runner])
+
     def add(self, mark, text):
         """Take one line of the file."""
         turn = self.turns[-1]
@@ -134,8 +144,9 @@ class Dialogue:
             turn.sent += unescape(text) + (b"\r\n" if mark == "C:" else b"")
         elif mark == "S:":
             turn.expected += unescape(text) + b"\r\n"
-        elif mark in ("EOF", "TIMEOUT"):
-            if turn.expected or turn.ending:
+        elif mark in ("EOF", "TIMEOUT", "TLS"):
+            # A handshake comes behind the go-ahead, and before anything else that is sent.
+            if (turn.expected and mark != "TLS") or turn.ending:
                 self.turns.append(turn := Turn())
             turn.ending = mark
         elif mark == "DOOR":
@@ -153,7 +164,7 @@ class Dialogue:
             raise AssertionError(f"{self.name}: what is {mark!r}")
 
 
-_LINE = re.compile(r"(C:|C\||S:|M:|M\||L:|E:|DOOR|EOF|TIMEOUT)(?: (.*)|$)", re.DOTALL)
+_LINE = re.compile(r"(C:|C\||S:|M:|M\||L:|E:|DOOR|EOF|TIMEOUT|TLS)(?: (.*)|$)", re.DOTALL)
 _SETTING = re.compile(r"([a-z][a-z0-9-]+): ?(.*)")
 
 

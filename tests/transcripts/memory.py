@@ -4,10 +4,14 @@ Programs are described once (`Program`) and exist twice: as objects here, and as
 `StdioRunner` starts. So one transcript says the same of both runners.
 """
 
-from checkpw.operations import Child, Ended, TimedOut
+from checkpw.operations import Child, Ended, Secured, TimedOut
 
 EPOCH = 1_000_000_000.0
 """Sun, 9 Sep 2001 01:46:40 UTC: when every transcript is said to happen."""
+
+
+TLS = {b"SSL_PROTOCOL": b"TLSv1.3", b"SSL_CIPHER": b"TLS_AES_256_GCM_SHA384"}
+"""What is known of a connection that is encrypted in memory: not really."""
 
 
 class Clock:
@@ -51,7 +55,9 @@ class MemoryChild(Child):
 
 
 class MemoryRunner:
-    """Performs the operations of one generator; `client` has `receive(timeout)` and `send(data)`.
+    """Performs the operations of one generator; `client` has `receive(timeout)`, `send(data)` and `secure(timeout)`.
+
+    What `client.secure` gives is how many bytes it sent in clear before its handshake.
 
     Attributes:
         programs: by argv[0].
@@ -99,6 +105,9 @@ class MemoryRunner:
 
     def _send(self, operation):
         return self.client.send(operation.data)
+
+    def _secure(self, operation):
+        return Secured(dict(TLS), self.client.secure(operation.timeout))
 
     def _sleep(self, operation):
         self.clock.now += operation.seconds

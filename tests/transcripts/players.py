@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import os
 import pathlib
+import re
 import shlex
 import socket
 import threading
@@ -27,8 +28,9 @@ from checkpw.submission import Submission
 PID = 77
 PATIENCE = 20.0  # seconds, for what never takes so long
 SHORT = 0.3  # seconds, for what a transcript waits for
+HANDSHAKE = 11.0
 
-_ENVIRONMENT = (b"RELAYCLIENT", b"SMTPAUTHUSER", b"TCPREMOTEINFO")
+_ENVIRONMENT = (b"RELAYCLIENT", b"SMTPAUTHUSER", b"TCPREMOTEINFO", b"SSL_PROTOCOL", b"SSL_CIPHER")
 
 
 class Outcome:
@@ -94,6 +96,7 @@ def compose(dialogue, checker, queue, environ, log, clock, timeout):
         limits,
         relays_for_all=settings["relay"] == "yes",
         requires_tls=settings["require-tls"] == "yes",
+        handshake_timeout=HANDSHAKE,
         header_bytes=int(settings["header-bytes"]),
         hops=int(settings["hops"]),
         idle_timeout=SHORT if any(turn.ending == "TIMEOUT" for turn in dialogue.turns) else PATIENCE,
@@ -112,13 +115,16 @@ def compose(dialogue, checker, queue, environ, log, clock, timeout):
         uses_tls=settings["tls"] == "yes",
     )
     codes = frozenset(map(int, settings["reject-codes"].split()))
+    door = QmailQueue(queue, b"/nonexistent", timeout, carries_smtputf8=settings["smtputf8"] == "yes")
+    door.carries_dsn, door.carries_requiretls = settings["dsn"] == "yes", settings["requiretls"] == "yes"
     return Submission(
         policy,
         peer,
-        QmailQueue(queue, b"/nonexistent", timeout, carries_smtputf8=settings["smtputf8"] == "yes"),
+        door,
         None if checker is None else Checker([checker, b"true"], environ, codes, timeout),
         environ,
         names=_Names(settings["names"]) if settings["names"] else None,
+        offers_starttls=settings["starttls"] == "yes",
         log=log,
         now=clock,
         pid=PID,
@@ -136,6 +142,7 @@ class _Log:
         assert line.startswith("ofmipd: client=") and line.endswith("\n") and f" pid={PID} event=" in line
         words, _, seconds = line.removeprefix("ofmipd: ").rpartition(" seconds=")
         assert float(seconds) >= 0
+        words = re.sub(r" queue_seconds=\d+\.\d+(?= bytes=\d+$)", "", words)
         self.lines.append(words.replace(f" pid={PID}", "", 1))
 
 
@@ -170,12 +177,29 @@ class _ScriptedClient:
                 raise TimedOut
             if step.ending == "EOF":
                 return b""
+            assert step.ending is None, "the client wants TLS"
             self._steps.pop(0)
             self.said.append(b"")
         raise AssertionError(f"the server listens on after {self.said!r}")
 
     def send(self, data):
         self.said[-1] += data
+
+    def secure(self, timeout):
+        assert timeout == HANDSHAKE
+        discarded = 0
+        while isinstance(step := self._steps.pop(0), bytes) or step.ending is None:
+            if isinstance(step, bytes):
+                discarded += len(step)
+            else:
+                self.said.append(b"")
+        if step.ending == "TIMEOUT":
+            raise TimedOut
+        if step.ending == "EOF":
+            raise ConnectionResetError(104, "Connection reset by peer")
+        assert step.ending == "TLS", "the server wants TLS"
+        self.said.append(b"")
+        return discarded
 
 
 def play_in_memory(dialogue, how, random):

@@ -1,7 +1,8 @@
 """Trouble at every single operation of a whole session: a signal, an error, no time left.
 
 Whatever happens wherever: nothing is queued in part, nothing is said to be queued that is not, nothing is left over,
-and a signal ends the session with its own exception after a 421.
+and a signal ends the session with its own exception after a 421. From the go-ahead for TLS to the end of the handshake
+no word is said in clear.
 """
 
 import itertools
@@ -10,12 +11,12 @@ import random
 
 import pytest
 from dialogue import SETTINGS, Dialogue
-from memory import Clock, MemoryRunner
-from players import PID, _Log, _ScriptedClient, compose, parse_envelope, programs_of
+from memory import TLS, Clock, MemoryRunner
+from players import HANDSHAKE, PID, _Log, _ScriptedClient, compose, parse_envelope, programs_of
 
 from checkpw.checker import Checker
 from checkpw.errors import TemporaryFailure
-from checkpw.operations import Close, Receive, Send, Spawn, Sync, TimedOut, Wait, Write
+from checkpw.operations import Close, Receive, Secure, Secured, Send, Spawn, Sync, TimedOut, Wait, Write
 from checkpw.peer import Peer
 from checkpw.policy import Policy
 from checkpw.queue.maildir import Maildir
@@ -25,6 +26,8 @@ from checkpw.smtp.limits import Limits
 from checkpw.submission import Submission
 
 TURNS = r"""
+C| EHLO x\r\nSTARTTLS\r\n
+TLS
 C: EHLO x
 C: AUTH PLAIN \b{\0joe\0secret}
 C| MAIL FROM:<a@b>\r\nRCPT TO:<one@x>\r\nDATA\r\n
@@ -43,9 +46,10 @@ BODIES = [HEADER_END % number + text for number, text in ((1, b"whole\n"), (2, b
 
 def _turns():
     """Give the client's pieces, each of which the server takes in one read."""
-    dialogue = Dialogue("", 0, "interrupted", SETTINGS)
+    dialogue = Dialogue("", 0, "interrupted", {**SETTINGS, "starttls": "yes"})
     for line in TURNS.strip().split("\n"):
-        dialogue.add(line[:2], line[3:])
+        mark, _, text = line.partition(" ")
+        dialogue.add(mark, text)
         dialogue.turns[-1].expected = b"anything"
     return dialogue
 
@@ -56,8 +60,8 @@ SIGNAL, ERROR, LATE = TemporaryFailure("ended by signal 15"), OSError(5, "Input/
 
 FITTING = {
     SIGNAL: object,
-    ERROR: (Receive, Send, Spawn, Write, Sync),
-    LATE: (Receive, Send, Write, Wait),
+    ERROR: (Receive, Send, Secure, Spawn, Write, Sync),
+    LATE: (Receive, Send, Secure, Write, Wait),
 }
 """Which operations fail so."""
 
@@ -110,6 +114,8 @@ class Interruption:
             return self._client.receive(operation.timeout)
         if isinstance(operation, Send):
             return self._client.send(operation.data)
+        if isinstance(operation, Secure):
+            return Secured(dict(TLS), self._client.secure(operation.timeout))
         return (yield operation)
 
 
@@ -123,6 +129,9 @@ class Aftermath:
         self.log = log.lines
         self.error = error
         self.left = list(left)
+
+
+GO_AHEAD = b"220 2.0.0 ready to start TLS\r\n"
 
 
 def _drive(runner, interruption):
@@ -155,10 +164,10 @@ def _with_real_door(door, at, trouble, is_done, tmp_path):
     script.write_text("#!/bin/sh\nexit 0\n", encoding="ascii")
     script.chmod(0o755)
     environ = {b"PATH": os.environb[b"PATH"]}
-    policy = Policy(b"mail.example", Limits())
+    policy = Policy(b"mail.example", Limits(), handshake_timeout=HANDSHAKE)
     checker = Checker([os.fsencode(script), b"true"], environ, frozenset({1}), 20.0)
-    peer = Peer(b"192.0.2.7", is_remote=True, uses_tls=True)
-    submission = Submission(policy, peer, door, checker, environ, log=log, now=Clock(), pid=PID)
+    settings = {"offers_starttls": True, "log": log, "now": Clock(), "pid": PID}
+    submission = Submission(policy, Peer(b"192.0.2.7", is_remote=True), door, checker, environ, **settings)
     interruption = Interruption(submission.serve(), client, at, trouble, is_done)
     before = sorted(os.listdir("/proc/self/fd"))
     error = _drive(StdioRunner(), interruption)
@@ -200,7 +209,7 @@ def test_undisturbed(session, tmp_path):
     after = session(-1, SIGNAL, is_done=False, tmp_path=tmp_path)
     assert [any(text.endswith(body) for text in after.queued) for body in BODIES] == [True] * 3
     assert after.said.count(b"250 2.0.0 ok\r\n") == len(after.queued) == 3
-    assert after.error is None
+    assert after.error is None and GO_AHEAD in after.said
 
 
 @pytest.mark.parametrize("is_done", [False, True], ids=["before", "after"])
@@ -208,16 +217,17 @@ def test_undisturbed(session, tmp_path):
 @pytest.mark.parametrize("session", DOORS, ids=lambda session: session.__name__)
 def test_interrupted(session, trouble, is_done, tmp_path):
     """Whichever operation fails, before or after it was performed: whole messages, true words, a clean end."""
-    wrong = []
+    wrong, hits = [], set()
     for at in itertools.count():
         directory = tmp_path / str(at)
         directory.mkdir()
         after = session(at, trouble, is_done, directory)
         if after.interruption.hit is not None:
+            hits.add(type(after.interruption.hit))
             wrong += [f"{at} {type(after.interruption.hit).__name__}: {what}" for what in _faults(after, trouble)]
         elif at >= after.interruption.operations:
             break
-    assert at > 20
+    assert at > 20 and Secure in hits
     assert not wrong, "\n".join(wrong)
 
 
@@ -232,12 +242,21 @@ def _faults(after, trouble):
         yield "a password in the log"
     if after.error is not (SIGNAL if trouble is SIGNAL else None):
         yield f"ended by {after.error!r}"
+    yield from _faults_of_the_end(after, trouble)
+    yield from after.left
+
+
+def _faults_of_the_end(after, trouble):
     reasons = [line.partition(" reason=")[2].split()[0] for line in after.log if " event=session " in line]
     if len(reasons) != 1:
         yield f"ended {reasons}"
+    elif isinstance(after.interruption.hit, Secure) or GO_AHEAD in getattr(after.interruption.hit, "data", b""):
+        if reasons != ["shutdown" if trouble is SIGNAL else "tls"]:
+            yield f"ended {reasons}"
+        if not after.said.endswith((b"mail.example ESMTP\r\n", GO_AHEAD)):
+            yield f"said in clear: {after.said[-60:]!r}"
     elif trouble is SIGNAL and reasons == ["shutdown"]:
         if not after.said.endswith(b"421 4.3.0 service not available\r\n"):
             yield f"last words {after.said[-60:]!r}"
     elif trouble is SIGNAL and not (isinstance(after.interruption.hit, Send) and reasons == ["quit"]):
         yield f"ended {reasons}"  # only when everything was said and done a signal changes nothing
-    yield from after.left
