@@ -8,20 +8,8 @@ after the door's.
 from checkpw.checker import ACCEPTED, MISUSED, REJECTED, TEMPORARY, Answer
 from checkpw.errors import CheckpwError, MessageRefused
 from checkpw.operations import Receive, Secure, Send, Sleep, TimedOut
-from checkpw.smtp import replies
-from checkpw.smtp.events import (
-    NEED_DATA,
-    AuthAttempted,
-    Closed,
-    Envelope,
-    MessageAborted,
-    MessageBlock,
-    MessageEnded,
-    MessageOffered,
-    RecipientOffered,
-    SenderOffered,
-    TlsRequested,
-)
+from checkpw.smtp import events, replies
+from checkpw.smtp.events import NEED_DATA, Closed
 from checkpw.smtp.limits import MAX_ADDRESS
 from checkpw.smtp.replies import Reply
 from checkpw.smtp.session import Session
@@ -29,9 +17,9 @@ from checkpw.smtp.session import Session
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, ClassVar
+    from typing import Any, ClassVar, Protocol
 
-    from checkpw.checker import Checker
+    from checkpw.credentials import Credentials
     from checkpw.logline import Value
     from checkpw.mess822.outgoing import Stamp
     from checkpw.names import Names
@@ -40,6 +28,13 @@ if TYPE_CHECKING:
     from checkpw.peer import Peer
     from checkpw.policy import Policy
     from checkpw.queue.base import Door
+
+    class Checker(Protocol):
+        """Whoever is asked about logins."""
+
+        def ask(self, credentials: Credentials) -> "Steps[Answer]":
+            """Decide about a login; what goes wrong is an answer, too."""
+
 
 GOODBYE_TIMEOUT = 10.0
 """Seconds that a client has for our last words."""
@@ -84,7 +79,7 @@ class Submission:
         offers_starttls: bool = False,
         log: "Callable[[dict[str, Value]], None]",
         now: "Callable[[], float]",
-        pid: int,
+        pid: int | bytes,
     ) -> None:
         """Put a session together.
 
@@ -98,7 +93,7 @@ class Submission:
             offers_starttls: the runner performs `Secure`.
             log: takes the fields of an event; must not block.
             now: seconds since 1970.
-            pid: number of this process, for the log and Message-IDs.
+            pid: for the log and Message-IDs: number of this process, and of the session if it has many, as `1.2`.
         """
         self._policy = policy
         self._peer = peer
@@ -166,7 +161,7 @@ class Submission:
                 else:
                     session.receive_eof()
         if self._message is not None:  # its end was interrupted
-            yield from self._drop_message(MessageAborted(event.reason))
+            yield from self._drop_message(events.MessageAborted(event.reason))
         yield from self._leave(event.reason)
 
     def _leave(self, reason: str) -> "Steps[None]":
@@ -192,7 +187,7 @@ class Submission:
 
     # TLS.
 
-    def _secure(self, _requested: TlsRequested) -> "Steps[None]":
+    def _secure(self, _requested: events.TlsRequested) -> "Steps[None]":
         """Have the connection encrypted (RFC 3207); where that fails, there is nobody left to talk to."""
         session, timeout, began = self._session, self._policy.handshake_timeout, self._now()
         session.accept()
@@ -220,7 +215,7 @@ class Submission:
             return replies.AUTH_NEEDS_STARTTLS if self._offers_starttls else replies.AUTH_NEEDS_TLS
         return None
 
-    def _authenticate(self, attempt: AuthAttempted) -> "Steps[None]":
+    def _authenticate(self, attempt: events.AuthAttempted) -> "Steps[None]":
         began = self._now()
         if attempt.refusal is not None or attempt.credentials is None or self._checker is None:
             answer = Answer(REJECTED, attempt.reason)
@@ -238,7 +233,7 @@ class Submission:
         else:
             self._session.reject(reply)
 
-    def _tell_answer(self, attempt: AuthAttempted, answer: Answer, began: float) -> None:
+    def _tell_answer(self, attempt: events.AuthAttempted, answer: Answer, began: float) -> None:
         for line in answer.diagnostics.splitlines()[:DIAGNOSTIC_LINES]:
             self._tell("checker", says=line, began=began)
         self._tell(
@@ -257,13 +252,13 @@ class Submission:
 
     # Mail.
 
-    def _take_address(self, offered: "SenderOffered | RecipientOffered") -> None:
+    def _take_address(self, offered: "events.SenderOffered | events.RecipientOffered") -> None:
         """Take every address, its host rewritten: whoever gets here may send, and delivery knows better than we do."""
         address = self._policy.host_rules.rewrite_address(offered.address)
         refusal = None
         if len(address) >= MAX_ADDRESS:
             refusal = replies.ADDRESS_TOO_LONG
-        elif isinstance(offered, SenderOffered):
+        elif isinstance(offered, events.SenderOffered):
             address, refusal = self._find_author(address)
         elif not address:
             refusal = replies.NO_RECIPIENT
@@ -288,7 +283,7 @@ class Submission:
             self._author, sender = found
         return sender, None
 
-    def _open_message(self, offered: MessageOffered) -> "Steps[None]":
+    def _open_message(self, offered: events.MessageOffered) -> "Steps[None]":
         # What rewrites headers is imported when there is one, and not before the greeting.
         from checkpw.mess822.outgoing import Style
         from checkpw.outbound import OutboundMessage
@@ -306,11 +301,11 @@ class Submission:
             self._message = message
             self._session.accept()
 
-    def _take_block(self, block: MessageBlock) -> "Steps[None]":
+    def _take_block(self, block: events.MessageBlock) -> "Steps[None]":
         assert self._message is not None
         return self._message.take(block.data)
 
-    def _queue_message(self, ended: MessageEnded) -> "Steps[None]":
+    def _queue_message(self, ended: events.MessageEnded) -> "Steps[None]":
         message, began = self._message, self._now()
         assert message is not None
         try:
@@ -327,7 +322,7 @@ class Submission:
         self._tell_message(message, "queued", stray_cr=stray_cr, queue_seconds=self._now() - began)
         self._session.accept(words or None)
 
-    def _drop_message(self, aborted: MessageAborted) -> "Steps[None]":
+    def _drop_message(self, aborted: events.MessageAborted) -> "Steps[None]":
         message, self._message = self._message, None
         assert message is not None
         yield from message.abort()
@@ -349,7 +344,7 @@ class Submission:
             began=self._message_began,
         )
 
-    def _stamp(self, envelope: Envelope) -> "Stamp":
+    def _stamp(self, envelope: events.Envelope) -> "Stamp":
         from checkpw.mess822 import dates
         from checkpw.mess822.outgoing import Stamp, received_field
 
@@ -363,9 +358,10 @@ class Submission:
 
     def _make_message_id(self, date: bytes) -> bytes:
         self._serial += 1
-        return b"<%s.%d.%d.qmail@%s>" % (date, self._serial, self._pid, self._policy.id_host)
+        pid = self._pid if isinstance(self._pid, bytes) else b"%d" % self._pid
+        return b"<%s.%d.%s.qmail@%s>" % (date, self._serial, pid, self._policy.id_host)
 
-    def _protocol(self, envelope: Envelope) -> bytes:
+    def _protocol(self, envelope: events.Envelope) -> bytes:
         """Return the word after `with` (RFC 3848, RFC 6531 section 4.3)."""
         word = b"UTF8SMTP" if envelope.is_utf8 else b"ESMTP" if self._session.is_extended else b"SMTP"
         return word + b"S" * self._peer.uses_tls + b"A" * (self._session.login is not None)
@@ -377,14 +373,14 @@ class Submission:
         return self._environ | {b"RELAYCLIENT": b"", b"SMTPAUTHUSER": login, b"TCPREMOTEINFO": login}
 
     _HANDLERS: "ClassVar[dict[type, Callable[[Submission, Any], Steps[None] | None]]]" = {  # noqa: RUF012  annotated
-        TlsRequested: _secure,
-        AuthAttempted: _authenticate,
-        SenderOffered: _take_address,
-        RecipientOffered: _take_address,
-        MessageOffered: _open_message,
-        MessageBlock: _take_block,
-        MessageEnded: _queue_message,
-        MessageAborted: _drop_message,
+        events.TlsRequested: _secure,
+        events.AuthAttempted: _authenticate,
+        events.SenderOffered: _take_address,
+        events.RecipientOffered: _take_address,
+        events.MessageOffered: _open_message,
+        events.MessageBlock: _take_block,
+        events.MessageEnded: _queue_message,
+        events.MessageAborted: _drop_message,
     }
     """What each event leads to; None is returned where there is nothing to wait for."""
 

@@ -1,6 +1,7 @@
 """Submission with doors and checkers that say yes or no at random: what the client is told is what has happened."""
 
 import base64
+import itertools
 import random
 
 import pytest
@@ -329,6 +330,19 @@ def test_how_long_the_queue_took(mood):
     submission = Submission(policy, Peer(), door, None, {}, log=log.append, now=clock, pid=1)
     MemoryRunner(Client([STEPS[6] + b"\r\n"], is_silent=False), {}, clock).run(submission.serve())
     assert (log[0]["event"], log[0]["queue_seconds"], log[0]["seconds"]) == ("message", 2.0, 3.0)
+
+
+@pytest.mark.parametrize("pid", [7, b"7", b"7.31"])
+def test_message_ids_have_the_number_of_the_session(pid):
+    """A process of many sessions gives each a number, which is what its Message-IDs and log lines have."""
+    log, door = [], RecordingDoor(itertools.repeat("takes"))
+    policy = Policy(b"mail.example", Limits(), relays_for_all=True)
+    submission = Submission(policy, Peer(), door, None, {}, log=log.append, now=Clock(), pid=pid)
+    MemoryRunner(Client([STEPS[6] + b"\r\n" + STEPS[6] + b"\r\n"], is_silent=False)).run(submission.serve())
+    number = str(pid).encode() if isinstance(pid, int) else pid
+    for serial, (_, _, text) in enumerate(door.committed, 1):
+        assert b"Message-ID: <20010909014640.%d.%s.qmail@mail.example>\n" % (serial, number) in text
+    assert len(door.committed) == 2 and {fields["pid"] for fields in log} == {pid}
 
 
 def test_random_sessions_are_repeatable():
