@@ -154,7 +154,6 @@ def _read_binary(buffer: bytes) -> Header | None:
 
 def _check_values(header: bytes, at: int) -> None:
     """Check that the rest of a header is type-length-value triples, and the checksum if there is one (2.2.3)."""
-    has_checksum = False
     while at < len(header):
         size = int.from_bytes(header[at + 1 : at + 3], "big")
         value = at + 3
@@ -162,9 +161,8 @@ def _check_values(header: bytes, at: int) -> None:
             raise BadHeader("a PROXY header holds a value that is longer than the header")
         if header[at] == _CRC32C:
             zeroed = header[:value] + bytes(size) + header[value + size :]
-            if has_checksum or size != 4 or int.from_bytes(header[value : value + 4], "big") != crc32c(zeroed):
+            if size != 4 or int.from_bytes(header[value : value + 4], "big") != crc32c(zeroed):
                 raise BadHeader("a PROXY header is damaged: its checksum is wrong")
-            has_checksum = True
         at = value + size
 
 
