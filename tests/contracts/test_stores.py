@@ -3,6 +3,8 @@
 import ctypes
 import errno
 import os
+import subprocess
+import threading
 import time
 
 import pytest
@@ -12,6 +14,7 @@ from checkpw.account import Account
 from checkpw.accounts import base, system
 from checkpw.accounts.passwd_file import PasswdFile
 from checkpw.accounts.system import System
+from checkpw.accounts.verifier import Verifier
 from checkpw.credentials import Credentials
 from checkpw.errors import Rejected, TemporaryFailure
 from checkpw.secret import Secret
@@ -82,20 +85,49 @@ def _system(library, today=20000):
     return store
 
 
-@pytest.fixture(params=["file", "crlf", "shadow", "passwd"])
+HASH_STORES = ["file", "crlf", "shadow", "passwd"]
+
+
+def _write_accounts(path, end=b"\n"):
+    lines = [login + b":" + stored + b":1001:1002::/home/" + login + b":/bin/sh:" for login, stored in ACCOUNTS]
+    path.write_bytes(end.join([b"# comment", *lines, b"no colon", b""]))
+
+
+@pytest.fixture(scope="module")
+def verifierd(programs, tmp_path_factory):
+    """Run a checkpw-verifierd with the accounts of the contract, and give the path of its socket."""
+    directory = tmp_path_factory.mktemp("verifier")
+    _write_accounts(directory / "accounts")
+    path = directory / "socket"
+    options = ["--socket", path, "--accounts", f"file:{directory}/accounts", "--guesses", "none"]
+    process = subprocess.Popen(
+        [programs / "checkpw-verifierd", *options, "--peer-guesses", "none"], env={}, stderr=subprocess.PIPE
+    )
+    with process:
+        assert b"event=start" in process.stderr.readline()
+        # What it says later is read by somebody, else the pipe would fill.
+        threading.Thread(target=process.stderr.read, daemon=True).start()
+        yield str(path).encode()
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+@pytest.fixture(params=[*HASH_STORES, "verifier"])
 def store(request, tmp_path, shadow_file):
     """Give each kind of store with the accounts of the contract."""
     if request.param in ("file", "crlf"):
-        path = tmp_path / "accounts"
-        end = b"\n" if request.param == "file" else b"\r\n"
-        lines = [login + b":" + stored + b":1001:1002::/home/" + login + b":/bin/sh:" for login, stored in ACCOUNTS]
-        path.write_bytes(end.join([b"# comment", *lines, b"no colon", b""]))
-        return PasswdFile(str(path).encode())
+        _write_accounts(tmp_path / "accounts", b"\n" if request.param == "file" else b"\r\n")
+        return PasswdFile(str(tmp_path / "accounts").encode())
+    if request.param == "verifier":
+        return Verifier(request.getfixturevalue("verifierd"), b"")
     return _system(FakeLibrary(ACCOUNTS, shadow=request.param == "shadow"))
 
 
+of_hashes = pytest.mark.parametrize("store", HASH_STORES, indirect=True)
+
+
 def _ask(store, login, password=PASSWORD):
-    return base.authenticate(store, Credentials(login, Secret(password)))
+    return store.authenticate(Credentials(login, Secret(password)))
 
 
 def test_right(store):
@@ -130,9 +162,18 @@ ODD += [b"x" * 600, b"joe:" + HASH + b":1001:1002::/home/joe:/bin/sh:\njoey", b"
 @pytest.mark.parametrize("login", ODD)
 def test_logins_that_are_nobody(store, login):
     """Whatever is no login of the store is unknown: no part of a line is mistaken for one."""
-    assert store.find(login) is None
     with pytest.raises(Rejected):
         _ask(store, login)
+    if not isinstance(store, Verifier):
+        assert store.find(login) is None
+
+
+@pytest.mark.parametrize("login", [b"joe\0secret", b"joe\0secret\0", b"joe\0secret\0" + b"x" * 600])
+def test_a_login_does_not_reach_into_the_password(store, login):
+    """A NUL in a login does not bring a password of its own."""
+    for password in (b"", b"x", b"secret"):
+        with pytest.raises(Rejected):
+            _ask(store, login, password)
 
 
 def test_one_text_for_all(store):
@@ -145,6 +186,7 @@ def test_one_text_for_all(store):
     assert len(texts) == 1
 
 
+@of_hashes
 def test_decoys(store):
     """A decoy is a hash of the store, the same each time, and not the same for all."""
     drawn = {login: store.decoy(login) for login in (b"login%d" % number for number in range(60))}
@@ -152,6 +194,7 @@ def test_decoys(store):
     assert set(drawn.values()) == {HASH, b"{PLAIN}other"}
 
 
+@of_hashes
 @pytest.mark.parametrize("login", [b"unknown", b"locked", b"empty", b"joe", b""])
 def test_one_hash_is_computed(store, login, monkeypatch):
     """Known or not, an attempt computes just one hash, and one that can be computed."""
@@ -168,6 +211,7 @@ def test_one_hash_is_computed(store, login, monkeypatch):
     assert len(verified) == 1 and hashes.usable(verified[0])
 
 
+@of_hashes
 def test_a_decoy_lets_nobody_in(store, monkeypatch):
     """Not even who knows the password of the decoy gets in with an unknown login."""
     for number in range(20):
@@ -177,6 +221,7 @@ def test_a_decoy_lets_nobody_in(store, monkeypatch):
                 _ask(store, login, password)
 
 
+@of_hashes
 def test_a_damaged_decoy_is_nobodys_trouble(store, monkeypatch):
     """A stranger who draws a damaged hash gets a no like any other, but its owner is told that it cannot be read."""
     monkeypatch.setattr(type(store), "decoy", lambda self, login: b"{NONSENSE}hash")
