@@ -137,7 +137,7 @@ class HopConnection:
         self._buffer = rest
         self._hop.lines.append((self._number, line))
         verb = line.split(b" ")[0]
-        if verb in (b"EHLO", b"LHLO") and (verb == b"LHLO") == self._hop.is_lmtp and verb not in self._hop.answers:
+        if verb in (b"EHLO", b"LHLO") and (verb == b"LHLO") == self._hop.is_lmtp and not self._hop.answers.get(verb):
             extensions = list(self._hop.extensions)
             if self._hop.context is not None and self._layer is None:
                 extensions.append(b"STARTTLS")

@@ -6,15 +6,19 @@ import os
 import posix
 import resource
 import shlex
+import time
 
 import pytest
+from hop import Hop, HopServer
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from checkpw.errors import MessageRefused, TemporaryFailure
 from checkpw.queue import qmail, sendmail
 from checkpw.queue.maildir import Maildir
+from checkpw.queue.nexthop import NextHop, local_dialer
 from checkpw.queue.qmail import QmailQueue
+from checkpw.queue.relay import Relay
 from checkpw.queue.sendmail import Sendmail
 from checkpw.runners.stdio import StdioRunner
 from checkpw.smtp.events import Envelope
@@ -35,6 +39,11 @@ class Arrival:
 
 class MaildirSite:
     """A Maildir."""
+
+    ends_lines = False
+
+    def close(self):
+        """Leave the place as it is."""
 
     def __init__(self, directory):
         self.place = directory / "Maildir"
@@ -69,6 +78,11 @@ class MaildirSite:
 
 class ProgramSite:
     """A program that keeps what it gets, and leaves with what the file `status` says."""
+
+    ends_lines = False
+
+    def close(self):
+        """Leave the place as it is."""
 
     def __init__(self, directory):
         self.place = directory / "queued"
@@ -154,15 +168,85 @@ exit "$(cat {status})"
                 yield Arrival(plain, recipients, (path / "text").read_bytes(), self._environ(path))
 
 
-SITES = [MaildirSite, QmailSite, SendmailSite]
+class RelaySite:
+    """A next hop in a thread of this process.
+
+    Attributes:
+        ends_lines: a last line without its end gets one.
+    """
+
+    ends_lines = True
+    is_lmtp = False
+
+    def __init__(self, directory):
+        self.hop = Hop(is_lmtp=self.is_lmtp)
+        self._server = HopServer(self.hop, self.address(directory)).__enter__()
+        hop = NextHop.parse(self.url(self._server.address))
+        self.door = Relay(hop, b"we.example", local_dialer(hop, PATIENCE), None, PATIENCE, time.monotonic)
+
+    def address(self, _directory):
+        """Give what the hop listens on."""
+        return "127.0.0.1", 0
+
+    def url(self, address):
+        """Give how it is called."""
+        return b"smtp://127.0.0.1:%d" % address[1]
+
+    def close(self):
+        """Close what the door keeps for later, and end the hop."""
+        run(self.door.close_idle())
+        self._server.__exit__()
+
+    def arrived(self):
+        """Read what the hop has taken."""
+        for message in self.hop.messages:
+            sender, *recipients = [
+                line.partition(b":<")[2].removesuffix(b">") for line in (message.mail, *message.recipients)
+            ]
+            yield Arrival(sender, recipients, message.text)
+
+    def litter(self):
+        """Give nothing: what is not taken is nowhere."""
+        return []
+
+    def refuse(self):
+        """Have the hop say no to the message."""
+        self.hop.answers[b"."] = b"554 5.3.0 no"
+        return self.hop.answers.clear
+
+    @contextlib.contextmanager
+    def shut(self):
+        """Have the hop send us away."""
+        self.hop.answers[b"greeting"] = b"421 4.3.2 no"
+        yield
+        self.hop.answers.clear()
+
+
+class LmtpSite(RelaySite):
+    """The same with LMTP on a unix socket."""
+
+    is_lmtp = True
+
+    def address(self, directory):
+        """Give the path."""
+        return str(directory / "lmtp")
+
+    def url(self, address):
+        """Give how it is called."""
+        return b"lmtp://" + os.fsencode(address)
+
+
+PROGRAMS_AND_FILES = [MaildirSite, QmailSite, SendmailSite]
+SITES = [*PROGRAMS_AND_FILES, RelaySite, LmtpSite]
 
 
 @pytest.fixture(params=SITES, ids=lambda site: site.__name__)
 def site(request, tmp_path):
     """Give each kind of door with what is behind it, and see to it that no descriptor is left."""
-    made = request.param(tmp_path)
     before = set(os.listdir("/proc/self/fd"))
+    made = request.param(tmp_path)
     yield made
+    made.close()
     assert set(os.listdir("/proc/self/fd")) == before
     assert made.litter() == []
 
@@ -172,7 +256,8 @@ ENVIRON = {b"PATH": os.environb[b"PATH"], b"SMTPAUTHUSER": b"j=o e\n"}
 
 def _envelope(sender=b"a@b", *recipients):
     envelope = Envelope(sender)
-    envelope.recipients += recipients or (b"c@d",)
+    for recipient in recipients or (b"c@d",):
+        envelope.add(recipient, [])
     return envelope
 
 
@@ -330,9 +415,12 @@ def test_any_split_gives_the_same(make, tmp_path_factory):
     @given(st.lists(st.binary(min_size=1, max_size=50), max_size=8))
     @example([b"\0\xff", b"\r", b".\n", b"\n"])
     def check(blocks):
-        site = make(tmp_path_factory.mktemp("split"))
-        run(deliver(site.door, blocks))
-        assert [arrival.text for arrival in site.arrived()] == [b"".join(blocks)]
+        text = b"".join(blocks)
+        with contextlib.closing(make(tmp_path_factory.mktemp("split"))) as site:
+            run(deliver(site.door, blocks))
+            if site.ends_lines and not text.endswith(b"\n"):
+                text += b"\n" if text else b""
+            assert [arrival.text for arrival in site.arrived()] == [text]
 
     check()
 
@@ -649,7 +737,7 @@ def test_sendmail_gets_nothing_else(tmp_path):
     assert (tmp_path / "seen").read_text(encoding="ascii").split() == ["0", "1", "2", "null"]
 
 
-@pytest.mark.parametrize("make", SITES, ids=lambda site: site.__name__)
+@pytest.mark.parametrize("make", PROGRAMS_AND_FILES, ids=lambda site: site.__name__)
 def test_smtputf8(make, tmp_path):
     """A Maildir carries UTF-8 addresses, a program only where somebody vouches for it."""
     site = make(tmp_path)
