@@ -75,7 +75,7 @@ def attempt(record: bytes, environ: dict[bytes, bytes]) -> Outcome:
         line = "" if error.exit_status in NO else f"{PROGRAM}: {error}\n"
         return Outcome(error.exit_status, None, line.encode("ascii", "backslashreplace"))
     except BaseException as error:  # noqa: BLE001  as in exits.run, whose place this takes: trouble is no answer
-        line = f"{PROGRAM}: unexpected trouble: {exits._without_values(error)}\n"  # noqa: SLF001
+        line = f"{PROGRAM}: unexpected trouble: {exits.without_values(error)}\n"
         return Outcome(exits.UNEXPECTED, None, line.encode("ascii", "backslashreplace"))
 
 

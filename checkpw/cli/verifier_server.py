@@ -18,7 +18,7 @@ from typing import Any
 from checkpw import frames
 from checkpw.accounts.verifier import MAX_QUESTION, QUESTION_FIELDS, other_end
 from checkpw.budget import Budget
-from checkpw.cli import verification
+from checkpw.cli import exits, verification
 from checkpw.cli.verification import Outcome
 
 TYPE_CHECKING = False
@@ -143,7 +143,7 @@ class Server:
 
     def _unexpected(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log what went wrong in a callback of the event loop, without the values in it."""
-        text = verification.describe(context["exception"]) if "exception" in context else str(context.get("message"))
+        text = exits.without_values(context["exception"]) if "exception" in context else str(context.get("message"))
         self._log({"client": "-", "event": "trouble", "text": text})
 
     # Connections.
@@ -190,7 +190,7 @@ class Server:
         if not self._by_uid[peer.uid]:
             del self._by_uid[peer.uid]
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._tell(peer, "trouble", text=verification.describe(error))
+            self._tell(peer, "trouble", text=exits.without_values(error))
         self._listen()
 
     async def _serve(self, peer: Peer) -> None:
