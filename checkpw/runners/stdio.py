@@ -12,7 +12,7 @@ from checkpw.operations import Child, Ended, TimedOut
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, NoReturn
 
     from checkpw.operations import Result, Steps
 
@@ -39,13 +39,33 @@ class StdioRunner:
         incoming, outgoing: descriptors of the client.
     """
 
-    def __init__(self, incoming: int = 0, outgoing: int = 1) -> None:
+    def __init__(
+        self,
+        incoming: int = 0,
+        outgoing: int = 1,
+        *,
+        tls: tuple[int, int, int] | None = None,
+        leave: "Callable[[Callable[[], int]], NoReturn] | None" = None,
+    ) -> None:
+        """Speak to a client.
+
+        Args:
+            incoming: descriptor to read.
+            outgoing: descriptor to write, or the same one.
+            tls: control, reading and writing descriptor of a UCSPI-TLS server, which `Secure` needs.
+            leave: ends a forked child of ours with the status that a function returns, or that its exception means;
+                what `Spawn` with `instead` needs.
+        """
         self.incoming = incoming
         self.outgoing = outgoing
+        self._tls = tls
+        self._leave = leave
         self._children: dict[int, Child] = {}
         self._perform: dict[type, Callable[[Any], object]] = {
             operations.Receive: self._receive,
             operations.Send: self._send,
+            operations.Secure: self._secure,
+            operations.Connect: self._connect,
             operations.Spawn: self._spawn,
             operations.Write: self._write,
             operations.Close: self._close,
@@ -84,7 +104,10 @@ class StdioRunner:
     # The client.
 
     def _receive(self, operation: operations.Receive) -> bytes:
-        _wait_until(self.incoming, select.POLLIN, Deadline(operation.timeout))
+        deadline = Deadline(operation.timeout)
+        if operation.descriptor is not None:
+            return _read_socket(operation.descriptor, deadline)
+        _wait_until(self.incoming, select.POLLIN, deadline)
         try:
             return posix.read(self.incoming, BLOCK)
         except ConnectionError:
@@ -95,6 +118,25 @@ class StdioRunner:
         while data:
             _wait_until(self.outgoing, select.POLLOUT, deadline)
             data = data[posix.write(self.outgoing, data[:ATOMIC]) :]
+
+    def _secure(self, operation: operations.Secure) -> operations.Secured:
+        """Have the server that started us do it. What came in clear and is unread goes to it, as part of TLS."""
+        from checkpw.runners import ucspi_tls
+
+        if self._tls is None:
+            raise OSError(errno.ENOTSUP, "no UCSPI-TLS server")
+        deadline = Deadline(operation.timeout)
+        environ = ucspi_tls.start(*self._tls, lambda descriptor, event: _wait_until(descriptor, event, deadline))
+        ucspi_tls.change_over(*self._tls, self.incoming, self.outgoing)
+        self._tls = None
+        return operations.Secured(environ, 0)
+
+    # Other servers.
+
+    def _connect(self, operation: operations.Connect) -> int:
+        from checkpw.runners import connecting
+
+        return connecting.connect(operation.host, operation.port, operation.timeout)
 
     # Programs.
 
@@ -108,7 +150,7 @@ class StdioRunner:
                 source = self._wire(what, targets[0], ours)
                 theirs.append(source)
                 actions += [(posix.POSIX_SPAWN_DUP2, source, target) for target in targets]
-            pid = _posix_spawn(operation, actions)
+            pid = _posix_spawn(operation, actions) if operation.instead is None else self._fork(operation, actions)
         except BaseException:
             for descriptor in ours.values():
                 posix.close(descriptor)
@@ -118,6 +160,13 @@ class StdioRunner:
                 posix.close(descriptor)
         child = self._children[pid] = Child(pid, ours)
         return child
+
+    def _fork(self, operation: operations.Spawn, actions: list[tuple[int, int, int]]) -> int:
+        from checkpw.runners import forking
+
+        if self._leave is None:
+            raise OSError(errno.ENOTSUP, "nobody to end a forked child")
+        return forking.fork(operation, {target: source for _, source, target in actions}, self._leave)
 
     @staticmethod
     def _wire(what: str | int, target: int, ours: dict[int, int]) -> int:
@@ -255,6 +304,15 @@ def _wait_until(descriptor: int, event: int, deadline: Deadline) -> None:
     poller.register(descriptor, event)
     while not poller.poll(deadline.milliseconds()):
         pass
+
+
+def _read_socket(descriptor: int, deadline: Deadline) -> bytes:
+    """Read what has come to a socket of ours, which does not block; what is wrong with it is an `OSError`."""
+    while True:
+        try:
+            return posix.read(descriptor, BLOCK)
+        except BlockingIOError:
+            _wait_until(descriptor, select.POLLIN, deadline)
 
 
 PATIENCE = 50.0

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import resource
+import signal
 import socket
 import struct
 import threading
@@ -10,15 +11,18 @@ import time
 
 import pytest
 
-from checkpw.errors import TemporaryFailure
+from checkpw.cli import exits
+from checkpw.errors import Misuse, Rejected, TemporaryFailure
 from checkpw.operations import (
     FROM_CHILD,
     LOG,
     NULL,
     TO_CHILD,
     Close,
+    Connect,
     Kill,
     Receive,
+    Secure,
     Send,
     Sleep,
     Spawn,
@@ -27,7 +31,7 @@ from checkpw.operations import (
     Wait,
     Write,
 )
-from checkpw.runners import stdio
+from checkpw.runners import connecting, stdio
 from checkpw.runners.stdio import StdioRunner
 
 ENVIRON = {b"PATH": b"/usr/bin:/bin"}
@@ -163,6 +167,209 @@ def test_send_to_nobody():
     ours.close()
     with theirs, pytest.raises(BrokenPipeError):
         one(Send(b"hello", PATIENCE), StdioRunner(theirs.fileno(), theirs.fileno()))
+
+
+# --- other servers
+
+
+def peer(listener):
+    """Accept a connection."""
+    end, _ = listener.accept()
+    end.settimeout(PATIENCE)
+    return end
+
+
+@pytest.fixture(params=["tcp", "tcp6", "name", "unix"])
+def server(request, tmp_path):
+    """Give a listening socket, and where it is."""
+    if request.param == "unix":
+        listener, place = socket.socket(socket.AF_UNIX), (os.fsencode(tmp_path / "socket"), 0)
+        listener.bind(place[0])
+        listener.listen()
+    elif request.param == "tcp6":
+        listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
+        place = (b"::1", listener.getsockname()[1])
+    else:
+        listener = socket.create_server(("127.0.0.1", 0))
+        place = (b"127.0.0.1" if request.param == "tcp" else b"localhost", listener.getsockname()[1])
+    listener.settimeout(PATIENCE)
+    with listener:
+        yield listener, place
+
+
+def test_a_conversation_with_a_server(server):
+    """A server is connected to, written to and heard, also when it reads slowly; its end is no bytes."""
+    listener, place = server
+    question = os.urandom(3_000_000)
+    heard = []
+
+    def serve():
+        with peer(listener) as end:
+            while sum(map(len, heard)) < len(question):
+                heard.append(end.recv(100_000))
+            end.sendall(b"answer")
+
+    def steps():
+        descriptor = yield Connect(*place, PATIENCE)
+        assert not os.get_blocking(descriptor)
+        assert not os.get_inheritable(descriptor)
+        with socket.socket(fileno=os.dup(descriptor)) as client:
+            assert client.family == socket.AF_UNIX or client.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        with pytest.raises(TimedOut):
+            yield Receive(SHORT, descriptor)
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield Write(descriptor, question, PATIENCE)
+        answer = b""
+        while piece := (yield Receive(PATIENCE, descriptor)):
+            answer += piece
+        thread.join(PATIENCE)
+        yield Close(descriptor)
+        return answer
+
+    assert StdioRunner().run(steps()) == b"answer"
+    assert b"".join(heard) == question
+
+
+def test_a_server_that_does_not_read(server):
+    """What it does not take in time is a TimedOut; what it will never take, because it is gone, an OSError."""
+    listener, place = server
+
+    def steps():
+        descriptor = yield Connect(*place, PATIENCE)
+        with peer(listener), pytest.raises(TimedOut):
+            yield Write(descriptor, b"x" * 20_000_000, SHORT)
+        with pytest.raises(OSError, match=r"Broken pipe|reset"):
+            yield Write(descriptor, b"x" * 20_000_000, PATIENCE)
+        yield Close(descriptor)
+
+    StdioRunner().run(steps())
+
+
+def test_a_server_that_resets_the_connection():
+    """That is an OSError: other than for a client, a conversation with a server has an end of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def steps():
+            descriptor = yield Connect(b"127.0.0.1", listener.getsockname()[1], PATIENCE)
+            end = peer(listener)
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            end.close()
+            with pytest.raises(ConnectionResetError):
+                yield Receive(PATIENCE, descriptor)
+            yield Close(descriptor)
+
+        StdioRunner().run(steps())
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        (b"127.0.0.1", "refused"),
+        (b"localhost", "refused"),
+        (b"no-such-host.invalid", r"."),
+        (b"", r"."),
+        (b"%s/missing", "No such file"),
+        (b"%s/dead", "refused"),
+        (b"/" + b"x" * 200, "too long"),
+    ],
+)
+def test_servers_that_are_not_there(tmp_path, host, said):
+    """Nobody who listens, a name that there is not, a path that leads nowhere: each is an OSError at the yield."""
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(os.fsencode(tmp_path / "dead"))
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with pytest.raises(OSError, match=said):
+        one(Connect(host.replace(b"%s", os.fsencode(tmp_path)), port, PATIENCE))
+
+
+@pytest.mark.parametrize("family", ["unix", "tcp"])
+def test_a_server_that_does_not_accept(tmp_path, family):
+    """Where the queue of a server is full, the time runs out, and nothing is left open."""
+    with socket.socket(socket.AF_UNIX if family == "unix" else socket.AF_INET) as listener:
+        listener.bind(os.fsencode(tmp_path / "socket") if family == "unix" else ("127.0.0.1", 0))
+        listener.listen(0)
+        place = (os.fsencode(tmp_path / "socket"), 0) if family == "unix" else listener.getsockname()
+        place = (place[0] if family == "unix" else b"127.0.0.1", place[1])
+        held = []
+
+        def steps():
+            while True:
+                descriptor = yield Connect(*place, SHORT)
+                held.append(descriptor)
+
+        assert SHORT <= lateness(lambda: StdioRunner().run(steps())) < PATIENCE
+        for descriptor in held:
+            os.close(descriptor)
+
+
+def test_a_place_in_the_queue_of_a_unix_socket(tmp_path):
+    """A unix socket whose queue is full for a while is connected to later, within the time."""
+    path = os.fsencode(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
+        listener.bind(path)
+        listener.listen(0)
+        first.connect(path)
+
+        def accept_later():
+            time.sleep(SHORT)
+            for _ in range(2):
+                listener.accept()[0].close()
+
+        thread = threading.Thread(target=accept_later)
+        thread.start()
+        os.close(one(Connect(path, 0, PATIENCE)))
+        thread.join(PATIENCE)
+
+
+def test_each_address_of_a_host_has_its_share(monkeypatch):
+    """An address that does not answer leaves time for the next one; if none does, the last failure is told."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_server(("127.0.0.1", 0)) as probe:
+        good, closed = listener.getsockname(), probe.getsockname()
+        probe.close()
+        tried = []
+        real = connecting._connect_to
+
+        def connect_to(family, address, timeout):
+            tried.append((address, timeout))
+            if address == "silent":
+                raise TimedOut
+            return real(family, address, timeout)
+
+        def found(*addresses):
+            return lambda host, port, family, kind: [(socket.AF_INET, kind, 6, "", each) for each in addresses]
+
+        monkeypatch.setattr(connecting, "_connect_to", connect_to)
+        with monkeypatch.context() as patch:
+            patch.setattr(connecting._socket, "getaddrinfo", found("silent", closed, good))
+            os.close(one(Connect(b"host", 25, 9.0)))
+            assert [address for address, _ in tried] == ["silent", closed, good]
+            assert tried[0][1] == pytest.approx(3.0, abs=0.5)
+            assert tried[1][1] == pytest.approx(4.5, abs=0.5)
+            patch.setattr(connecting._socket, "getaddrinfo", found("silent", closed))
+            with pytest.raises(ConnectionRefusedError):
+                one(Connect(b"host", 25, 9.0))
+            patch.setattr(connecting._socket, "getaddrinfo", found(closed, "silent"))
+            with pytest.raises(TimedOut):
+                one(Connect(b"host", 25, 9.0))
+
+
+def test_no_descriptor_for_a_connection(server):
+    """Where there is no descriptor left, that is an OSError, and none is lost."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(OSError, match=r"."):
+            one(Connect(*server[1], PATIENCE))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_nobody_who_does_tls():
+    """A runner that was given no UCSPI-TLS server cannot encrypt."""
+    with pytest.raises(OSError, match="UCSPI-TLS"):
+        one(Secure(PATIENCE))
 
 
 # --- programs
@@ -516,6 +723,232 @@ def test_a_signal_comes_at_the_yield(monkeypatch):
     with pytest.raises(TemporaryFailure):
         StdioRunner().run(steps())
     assert said == ["goodbye"]
+
+
+# --- children of ours in place of programs
+
+
+def leave(function):
+    """End a forked child as the programs do."""
+    exits.run("forked", lambda argv, environ: function())
+
+
+def forking():
+    """Give a runner that can fork."""
+    return StdioRunner(leave=leave)
+
+
+def instead(function, *wiring):
+    """Give the operation that forks."""
+    return Spawn([b"program"], ENVIRON, wiring or ((NULL, (0, 1, 2)),), function)
+
+
+def test_a_forked_child_reads_and_writes():
+    """The wiring of a forked child is that of a program, and so are its end and what it says."""
+
+    def work():
+        os.write(1, os.read(0, 100) + os.read(0, 100))
+        os.write(2, b"from 2")
+        return 7
+
+    def steps():
+        child = yield instead(work, (TO_CHILD, (0,)), (FROM_CHILD, (1, 2)))
+        assert set(child.ends) == {0, 1}
+        yield Write(child.ends[0], b"from us\n", PATIENCE)
+        yield Close(child.ends[0])
+        ended = yield Wait(child, PATIENCE, child.ends[1], 1000)
+        assert child.ends == {}
+        return ended.status, ended.output
+
+    assert forking().run(steps()) == (7, b"from us\nfrom 2")
+
+
+def look_around():
+    """Say what this process has: descriptors, process group, signals; a line each."""
+    words = []
+    for number in sorted(map(int, os.listdir("/proc/self/fd"))):
+        try:
+            kind = os.readlink(f"/proc/self/fd/{number}")
+            words.append(f"{number}={'pipe' if kind.startswith('pipe:') else kind}")
+        except OSError:
+            continue
+    with open("/proc/self/status", encoding="ascii") as status:
+        words += [line.strip().replace("\t", "") for line in status if line.startswith(("SigBlk", "SigIgn", "SigCgt"))]
+    words.append(str(os.getpgrp() == os.getpid()))
+    return "\n".join(words)
+
+
+def test_a_forked_child_gets_nothing_else(tmp_path):
+    """Its descriptors are those of its wiring, also where ours are inheritable; it has its own process group.
+
+    No signal is blocked, and none has a handler of ours: only what Python's start-up ignores is ignored.
+    """
+    (tmp_path / "file").touch()
+    kept = os.open(tmp_path / "file", os.O_RDONLY)
+    os.set_inheritable(kept, True)  # noqa: FBT003  it takes no keyword
+    high = fcntl.fcntl(kept, fcntl.F_DUPFD, 300)
+    given = os.open(tmp_path / "file", os.O_RDONLY)
+    handlers = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGUSR1, signal.SIGWINCH)}
+    masks = {signal.SIGUSR2}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, masks)
+
+    def work():
+        os.write(8, look_around().encode())
+        return 0
+
+    def steps():
+        child = yield instead(work, (NULL, (0, 1)), (LOG, (2,)), (given, (5,)), (FROM_CHILD, (8,)))
+        ended = yield Wait(child, PATIENCE, child.ends[8], 10000)
+        return ended.output.decode().splitlines()
+
+    try:
+        words = forking().run(steps())
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before | masks
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for descriptor in (kept, high, given):
+            os.close(descriptor)
+    log = os.readlink("/proc/self/fd/2")
+    log = "pipe" if log.startswith("pipe:") else log
+    assert words[:5] == ["0=/dev/null", "1=/dev/null", f"2={log}", f"5={tmp_path / 'file'}", "8=pipe"]
+    blocked, ignored, caught = (int(word.partition(":")[2], 16) for word in words[5:8])
+    assert words[8:] == ["True"]
+    assert blocked == 1 << (signal.SIGUSR2 - 1)  # as posix_spawn: a mask is handed on
+    assert ignored & (1 << (signal.SIGPIPE - 1))
+    assert not caught & (1 << (signal.SIGUSR1 - 1) | 1 << (signal.SIGWINCH - 1))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "said"),
+    [
+        (0, 0, b""),
+        (255, 255, b""),
+        (Rejected("no"), 1, b""),
+        (Misuse("odd"), 2, b"forked: odd\n"),
+        (TemporaryFailure("down"), 111, b"forked: down\n"),
+        (ValueError("secret"), 111, b"forked: unexpected trouble: ValueError at "),
+        (SystemExit(0), 111, b"forked: unexpected trouble: SystemExit at "),
+        (KeyboardInterrupt(), 111, b"forked: unexpected trouble: KeyboardInterrupt at "),
+    ],
+)
+def test_how_a_forked_child_ends(outcome, status, said):
+    """Each exception has its status and at most one line, without a value; nothing of the parent's goes on."""
+
+    def work():
+        if isinstance(outcome, int):
+            return outcome
+        raise outcome
+
+    def steps():
+        child = yield instead(work, (NULL, (0, 1)), (FROM_CHILD, (2,)))
+        try:
+            return (yield Wait(child, PATIENCE, child.ends[2], 1000))
+        finally:
+            os.write(1, b"")  # in a child that went on, this would be a second time
+
+    ended = forking().run(steps())
+    assert ended.status == status
+    assert ended.output.startswith(said) and ended.output.count(b"\n") == bool(said)
+    assert b"secret" not in ended.output
+
+
+def test_a_forked_child_never_is_us():
+    """Even where what is to end it returns or raises, it does not go on in our place."""
+
+    def steps():
+        child = yield instead(lambda: 0)
+        return (yield Wait(child, PATIENCE)).status
+
+    def trouble(function):
+        raise ValueError
+
+    us = os.getpid()
+    for end in (lambda function: None, trouble):
+        status = StdioRunner(leave=end).run(steps())
+        assert os.getpid() == us
+        assert status == -signal.SIGKILL
+
+
+def test_a_forked_child_is_killed():
+    """Past its time it is killed like a program, with its output so far."""
+
+    def work():
+        os.write(1, b"so far")
+        time.sleep(60)
+        return 0
+
+    def steps():
+        child = yield instead(work, (FROM_CHILD, (1,)))
+        with pytest.raises(TimedOut) as caught:
+            yield Wait(child, SHORT, child.ends[1], 100)
+        assert caught.value.output == b"so far"
+        yield Kill(child)
+        with pytest.raises(ProcessLookupError):
+            os.kill(child.pid, 0)
+        other = yield instead(work)
+        return other.pid  # still running
+
+    pid = forking().run(steps())
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGSEGV, signal.SIGINT])
+def test_a_forked_child_and_signals(number):
+    """A signal to it ends it as it would a program of ours, and does not reach us."""
+
+    def work():
+        os.write(1, b"ready")
+        time.sleep(60)
+        return 0
+
+    def steps():
+        child = yield instead(work, (FROM_CHILD, (1,)))
+        with pytest.raises(TimedOut):
+            yield Wait(child, SHORT, child.ends[1], 100)
+        os.kill(child.pid, number)
+        return (yield Wait(child, PATIENCE)).status
+
+    assert forking().run(steps()) == -number
+
+
+def test_nothing_to_fork_with(monkeypatch):
+    """Where there can be no child, that is an OSError at the yield, and no pipe is left."""
+    operation = instead(lambda: 0, (TO_CHILD, (0,)), (FROM_CHILD, (1,)))
+    with pytest.raises(OSError, match="forked"):
+        one(operation)
+
+    def fork():
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", fork)
+    monkeypatch.setattr("posix.fork", fork)
+    with pytest.raises(OSError, match="unavailable"):
+        one(operation, forking())
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+
+
+def test_without_proc(monkeypatch):
+    """Where there is no /proc to list, the descriptors below the usual limit are closed all the same."""
+    listdir = os.listdir
+
+    def absent(path):
+        raise FileNotFoundError
+
+    def work():
+        monkeypatch.setattr("posix.listdir", listdir)
+        os.write(8, " ".join(name for name in listdir("/proc/self/fd")).encode())
+        return 0
+
+    def steps():
+        child = yield instead(work, (NULL, (0, 1, 2)), (FROM_CHILD, (8,)))
+        return (yield Wait(child, PATIENCE, child.ends[8], 1000)).output
+
+    monkeypatch.setattr("posix.listdir", absent)
+    # 3 is that of the listing.
+    assert sorted(forking().run(steps()).split()) == [b"0", b"1", b"2", b"3", b"8"]
 
 
 # --- time and disk
