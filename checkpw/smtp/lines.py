@@ -24,7 +24,7 @@ class Input:
 
     def append(self, data: bytes) -> None:
         """Take bytes that came."""
-        self._buffer = self._buffer[self._at :] + data
+        self._buffer = self._buffer[self._at :] + data if self._at < len(self._buffer) else data
         self._at = 0
 
     def next_line(self, limit: int) -> bytes | None:
@@ -33,22 +33,24 @@ class Input:
         Raises:
             TooLong: it has more than `limit` bytes with its end. The bytes of such a line are not kept.
         """
-        end = self._buffer.find(b"\n", self._at)
-        length = (end + 1 if end >= 0 else len(self._buffer)) - self._at
+        buffer, at = self._buffer, self._at
+        end = buffer.find(b"\n", at)
+        length = (end + 1 if end >= 0 else len(buffer)) - at
         is_too_long = self._is_skipping or length > limit
         if end < 0:
             if is_too_long:
                 self._is_skipping = True
                 self._buffer = self.take_all()[-1:]  # a CR still says how the line ends
             return None
-        line = self._buffer[self._at : end]
+        line = buffer[at:end]
         self._at = end + 1
+        has_return = line.endswith(b"\r")
         if self.first_line_end is None:
-            self.first_line_end = CRLF if line.endswith(b"\r") else b"\n"
+            self.first_line_end = CRLF if has_return else b"\n"
         if is_too_long:
             self._is_skipping = False
             raise TooLong
-        return line[:-1] if line.endswith(b"\r") else line
+        return line[:-1] if has_return else line
 
     def take(self, most: int) -> bytes:
         """Return and use up at most so many bytes."""

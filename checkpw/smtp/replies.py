@@ -10,17 +10,18 @@ class Reply:
         text: what follows; one line.
     """
 
-    __slots__ = ("code", "enhanced", "text")
+    __slots__ = ("_line", "code", "enhanced", "text")
 
     def __init__(self, code: int, enhanced: bytes, text: bytes) -> None:
         self.code = code
         self.enhanced = enhanced
         self.text = text
+        words = enhanced + b" " + text if enhanced else text
+        self._line = b"%d %s\r\n" % (code, printable(words))
 
     def render(self) -> bytes:
-        """Return the line for the wire; bytes that would end it or that a terminal would obey become `?`."""
-        words = self.enhanced + b" " + self.text if self.enhanced else self.text
-        return b"%d %s\r\n" % (self.code, printable(words))
+        """Return the line for the wire; bytes that would end it or that a terminal would obey are `?`."""
+        return self._line
 
     def __repr__(self) -> str:
         return f"Reply({self.code}, {self.enhanced!r}, {self.text!r})"

@@ -119,8 +119,7 @@ class Session:
         self._hostname = hostname
         self._limits = limits
         self._is_authorised = is_authorised
-        offers = ((b"SMTPUTF8", offers_smtputf8), (b"DSN", offers_dsn), (b"REQUIRETLS", offers_requiretls))
-        self._carried = tuple(keyword for keyword, is_offered in offers if is_offered)
+        self._carried = (b"SMTPUTF8",) * offers_smtputf8 + (b"DSN",) * offers_dsn + (b"REQUIRETLS",) * offers_requiretls
         self._offers_starttls = offers_starttls
         self._may_speak_lf = may_speak_lf
         self._is_eof = False
@@ -219,21 +218,23 @@ class Session:
 
     def _advance(self) -> bool:
         """Use some input; return False if there is not enough of it."""
-        if self._mode == DATA:
+        mode = self._mode
+        if mode == DATA:
             return self._read_data()
-        if self._mode == CHUNK:
+        if mode == CHUNK:
             return self._read_chunk()
-        is_auth, self._mode = self._mode == AUTH, COMMAND
+        is_auth = mode == AUTH
         try:
             line = self._input.next_line(MAX_AUTH_LINE if is_auth else MAX_COMMAND_LINE)
             if line is None:
-                self._mode = AUTH if is_auth else COMMAND
                 return False
+            self._mode = COMMAND
             if is_auth:
                 self._auth_response(line)
             else:
                 self._command(line)
         except TooLong:
+            self._mode = COMMAND
             self._refuse(replies.AUTH_LINE_TOO_LONG if is_auth else replies.LINE_TOO_LONG)
         except CommandRefused as refused:
             self._refuse(refused.reply)
@@ -318,8 +319,8 @@ class Session:
             lines.append(b"STARTTLS")
         if self._auth_refusal is None and self.login is None:
             lines.append(b"AUTH " + b" ".join(sasl.MECHANISMS))
-        self._output += [b"250-" + line + b"\r\n" for line in lines[:-1]]
-        self._output.append(b"250 " + lines[-1] + b"\r\n")
+        last = lines.pop()
+        self._output.append(b"250-" + b"\r\n250-".join(lines) + b"\r\n250 " + last + b"\r\n")
 
     def _keywords(self) -> tuple[bytes, ...]:
         """Return what EHLO announces because the door carries it; REQUIRETLS only over TLS (RFC 8689 section 2)."""
@@ -355,7 +356,9 @@ class Session:
         # What was pipelined behind a MAIL that is refused must not go to the recipients of the one before.
         self._leave_transaction()
         address, words = grammar.parse_path(argument)
-        passed_on, is_utf8 = grammar.parse_mail_parameters(words, self._keywords(), self._limits.message_bytes)
+        passed_on, is_utf8 = [], False
+        if words:
+            passed_on, is_utf8 = grammar.parse_mail_parameters(words, self._keywords(), self._limits.message_bytes)
         grammar.check_characters(address, is_utf8=is_utf8)
         offered = Envelope(address, passed_on, is_utf8=is_utf8)
 
@@ -379,7 +382,9 @@ class Session:
         address, words = grammar.parse_path(argument)
         if not address:
             raise CommandRefused(replies.NO_RECIPIENT)
-        passed_on = grammar.parse_recipient_parameters(words, self._keywords(), is_utf8=envelope.is_utf8)
+        passed_on: list[bytes] = []
+        if words:
+            passed_on = grammar.parse_recipient_parameters(words, self._keywords(), is_utf8=envelope.is_utf8)
         grammar.check_characters(address, is_utf8=envelope.is_utf8)
 
         def decide(refusal: Reply | None, instead: bytes | None) -> None:
