@@ -20,11 +20,16 @@ class BadFrame(Exception):
     """The other side does not keep to the protocol. Says how, and nothing of what it sent."""
 
 
+def pack(fields: "Iterable[bytes]") -> bytes:
+    """Return fields with their lengths, as they stand in a frame; also to make one field of several."""
+    length = _LENGTH.pack
+    return b"".join([part for field in fields for part in (length(len(field)), field)])
+
+
 def encode(fields: "Iterable[bytes]") -> bytes:
     """Return the frame of some fields."""
-    pack = _LENGTH.pack
-    body = b"".join([part for field in fields for part in (pack(len(field)), field)])
-    return pack(len(body)) + body
+    body = pack(fields)
+    return _LENGTH.pack(len(body)) + body
 
 
 class FrameReader:
@@ -48,7 +53,7 @@ class FrameReader:
                 raise BadFrame("a frame is too long")
             if have - at - 4 < size:
                 break
-            frames.append(_fields(buffer, at + 4, at + 4 + size))
+            frames.append(unpack(buffer, at + 4, at + 4 + size))
             at += 4 + size
         self._buffer = buffer[at:] if at else buffer
         return frames
@@ -59,7 +64,9 @@ class FrameReader:
         return not self._buffer
 
 
-def _fields(buffer: bytes, at: int, end: int) -> list[bytes]:
+def unpack(buffer: bytes, at: int = 0, end: int | None = None) -> list[bytes]:
+    """Take apart what `pack` made; raises `BadFrame`."""
+    end = len(buffer) if end is None else end
     fields = []
     while at < end:
         if end - at < 4:

@@ -1,0 +1,265 @@
+"""Both ends of the line between two processes of ours: requests one way, answers the other (`checkpw.frames`).
+
+Every frame begins with a field that says whether a descriptor goes with it, then a number: an answer repeats that of its
+request, so that many are under way at once. What one turn of the event loop has to say is written at once.
+"""
+
+from __future__ import annotations
+
+import array
+import socket
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from checkpw.frames import BadFrame, FrameReader, encode
+from checkpw.operations import Answered, TimedOut
+from checkpw.runners.resident import BLOCK, PENDING, Drive
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from checkpw import operations
+
+NUMBER = 4
+"""Bytes of a request's number."""
+
+PLAIN, WITH_DESCRIPTOR = b"", b"d"
+
+ONE_DESCRIPTOR = socket.CMSG_SPACE(4)
+
+
+class Line:
+    """One end: whole frames in, whole frames out, a descriptor with a frame now and then."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        end: socket.socket,
+        heard: Callable[[list[bytes], int], None],
+        broken: Callable[[], None],
+        *,
+        takes_descriptors: bool,
+    ) -> None:
+        """Use a connected socket.
+
+        Args:
+            loop: to wait on.
+            end: is ours from now on.
+            heard: takes the fields of each frame, and the descriptor that came with it or -1; it may raise `BadFrame`.
+            broken: called once, when the other side is gone or does not keep to the protocol.
+            takes_descriptors: what the other side sends may come with a descriptor; else the kernel drops it.
+        """
+        end.setblocking(False)
+        self._loop = loop
+        self._end = end
+        self._heard = heard
+        self._broken = broken
+        self._room = ONE_DESCRIPTOR if takes_descriptors else 0
+        self._reader = FrameReader()
+        self._outgoing: deque[tuple[bytes, int]] = deque()
+        self._descriptors: deque[int] = deque()  # that came, for frames that are not complete yet
+        self._is_flushing = False
+        self.is_open = True
+        loop.add_reader(end.fileno(), self._readable)
+
+    def send(self, fields: list[bytes], descriptor: int = -1) -> None:
+        """Send a frame; a descriptor goes along, and our copy of it is closed."""
+        if not self.is_open:
+            _close(descriptor)
+            return
+        mark = PLAIN if descriptor < 0 else WITH_DESCRIPTOR
+        self._outgoing.append((encode([mark, *fields]), descriptor))
+        if not self._is_flushing:
+            self._is_flushing = True
+            self._loop.call_soon(self._flush)
+
+    def close(self) -> None:
+        """Hang up, without a word to anybody."""
+        if self.is_open:
+            self.is_open = False
+            self._loop.remove_reader(self._end.fileno())
+            self._loop.remove_writer(self._end.fileno())
+            self._end.close()
+            for _, descriptor in self._outgoing:
+                _close(descriptor)
+            for descriptor in self._descriptors:
+                _close(descriptor)
+            self._outgoing.clear()
+            self._descriptors.clear()
+
+    def _break(self) -> None:
+        if self.is_open:
+            self.close()
+            self._broken()
+
+    def _readable(self) -> None:
+        try:
+            data, ancillary, _flags, _address = self._end.recvmsg(BLOCK, self._room)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data, ancillary = b"", []
+        for level, kind, content in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                self._descriptors.extend(array.array("i", content[: len(content) - len(content) % 4]))
+        try:
+            if not data:
+                raise BadFrame("gone")
+            for fields in self._reader.feed(data):
+                self._heard(fields[1:], self._descriptor_for(fields))
+                if not self.is_open:
+                    return
+        except BadFrame:
+            self._break()
+
+    def _descriptor_for(self, fields: list[bytes]) -> int:
+        if len(fields) < 2 or fields[0] not in (PLAIN, WITH_DESCRIPTOR):
+            raise BadFrame("a frame without a mark or a number")
+        if fields[0] == PLAIN:
+            return -1
+        if not self._descriptors:
+            raise BadFrame("a frame without its descriptor")
+        return self._descriptors.popleft()
+
+    def _flush(self) -> None:
+        self._is_flushing = False
+        if not self.is_open:
+            return
+        outgoing = self._outgoing
+        try:
+            while outgoing:
+                data, descriptor = outgoing[0]
+                if descriptor >= 0:
+                    sent = self._end.sendmsg(
+                        [data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", (descriptor,)))]
+                    )
+                    outgoing.popleft()
+                    _close(descriptor)
+                    if sent < len(data):
+                        outgoing.appendleft((data[sent:], -1))
+                    continue
+                if len(outgoing) > 1:
+                    data = self._join()
+                sent = self._end.send(data)
+                outgoing.popleft()
+                if sent < len(data):
+                    outgoing.appendleft((data[sent:], -1))
+        except (BlockingIOError, InterruptedError):
+            self._is_flushing = True
+            self._loop.add_writer(self._end.fileno(), self._writable)
+        except OSError:
+            self._break()
+
+    def _writable(self) -> None:
+        self._loop.remove_writer(self._end.fileno())
+        self._flush()
+
+    def _join(self) -> bytes:
+        """Make one of the first frames that go without a descriptor."""
+        parts: list[bytes] = []
+        while self._outgoing and self._outgoing[0][1] < 0 and len(parts) < 64:
+            parts.append(self._outgoing.popleft()[0])
+        data = b"".join(parts)
+        self._outgoing.appendleft((data, -1))
+        return data
+
+
+class Asker:
+    """The end that asks: performs `Ask` for one service."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, end: socket.socket, gone: Callable[[], None]) -> None:
+        """Ask through a socket; `gone` is called when nobody is there any more."""
+        self._line = Line(loop, end, self._heard, self._lost, takes_descriptors=True)
+        self._loop = loop
+        self._gone = gone
+        self._waiting: dict[bytes, tuple[Drive, asyncio.TimerHandle | None]] = {}
+        self._number = 0
+
+    def perform(self, operation: operations.Ask, drive: Drive) -> object:
+        """Send the request."""
+        if not self._line.is_open:
+            raise ConnectionError("the process that is asked is gone")
+        self._number = (self._number + 1) & 0xFFFFFFFF
+        number = self._number.to_bytes(NUMBER)
+
+        def expire() -> None:
+            del self._waiting[number]
+            drive.resume(None, TimedOut())
+
+        timer = None if operation.timeout is None else self._loop.call_later(operation.timeout, expire)
+        self._waiting[number] = drive, timer
+
+        def forget() -> None:
+            del self._waiting[number]
+            if timer is not None:
+                timer.cancel()
+
+        drive.forget = forget
+        self._line.send([number, *operation.fields])
+        return PENDING
+
+    def close(self) -> None:
+        """Hang up."""
+        self._line.close()
+
+    def _heard(self, fields: list[bytes], descriptor: int) -> None:
+        waiting = self._waiting.pop(fields[0], None)
+        if waiting is None:  # it came too late
+            _close(descriptor)
+            return
+        drive, timer = waiting
+        if timer is not None:
+            timer.cancel()
+        drive.resume(Answered(fields[1:], descriptor))
+
+    def _lost(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for drive, timer in waiting.values():
+            if timer is not None:
+                timer.cancel()
+            drive.resume(None, ConnectionError("the process that was asked is gone"))
+        self._gone()
+
+
+class Handler(Protocol):
+    """Who answers the requests of one asker."""
+
+    def request(self, fields: list[bytes], answer: Answer) -> None:
+        """Take a request, answer it now or later; raises `BadFrame` for one that no asker of ours would send."""
+
+    def gone(self) -> None:
+        """Take note that nobody asks, or listens, any more."""
+
+
+class Answer:
+    """Where the answer to one request goes."""
+
+    __slots__ = ("_line", "_number")
+
+    def __init__(self, line: Line, number: bytes) -> None:
+        self._line = line
+        self._number = number
+
+    def give(self, fields: list[bytes], descriptor: int = -1) -> None:
+        """Send the answer; a descriptor goes along, and our copy of it is closed."""
+        self._line.send([self._number, *fields], descriptor)
+
+
+class Answerer:
+    """The end that answers. It takes no descriptors from who asks."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, end: socket.socket, handler: Handler) -> None:
+        """Answer what comes through a socket."""
+        self._handler = handler
+        self._line = Line(loop, end, self._heard, handler.gone, takes_descriptors=False)
+
+    def _heard(self, fields: list[bytes], _descriptor: int) -> None:
+        if len(fields[0]) != NUMBER:
+            raise BadFrame("a request without a number")
+        self._handler.request(fields[1:], Answer(self._line, fields[0]))
+
+
+def _close(descriptor: int) -> None:
+    if descriptor >= 0:
+        socket.close(descriptor)

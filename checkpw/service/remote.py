@@ -1,0 +1,164 @@
+"""What a worker has in place of a checker and a door: it asks the verifier and the opener."""
+
+from __future__ import annotations
+
+from checkpw.checker import ACCEPTED, MISUSED, REJECTED, TEMPORARY, Answer
+from checkpw.errors import MessageRefused
+from checkpw.operations import OPENER, VERIFIER, Answered, Ask, Close, TimedOut, Write
+from checkpw.service import words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from checkpw.credentials import Credentials
+    from checkpw.operations import Steps
+    from checkpw.smtp.events import Envelope
+
+VERDICTS = {verdict.encode(): verdict for verdict in (ACCEPTED, REJECTED, MISUSED, TEMPORARY)}
+
+NOT_OPENED = (451, b"4.3.0", b"the queue cannot be reached")
+NOT_ANSWERED = (451, b"4.3.0", b"the queue does not answer")
+
+
+class Pass:
+    """What one client has been given: the verifier's word that it has logged in, for the opener.
+
+    Attributes:
+        ticket: empty before that.
+    """
+
+    __slots__ = ("ticket",)
+
+    def __init__(self) -> None:
+        self.ticket = b""
+
+
+class RemoteChecker:
+    """Has the verifier check logins, for one client."""
+
+    __slots__ = ("_environ", "_pass", "_timeout")
+
+    def __init__(self, environ: dict[bytes, bytes], pass_: Pass, timeout: float) -> None:
+        """Ask for one client.
+
+        Args:
+            environ: what is known about the client (`words.ORIGIN`).
+            pass_: gets the ticket.
+            timeout: seconds for an answer; the verifier has its own limits, and this is for one that hangs.
+        """
+        self._environ = environ
+        self._pass = pass_
+        self._timeout = timeout
+
+    def ask(self, credentials: Credentials) -> Steps[Answer]:
+        """Return the verifier's answer; TEMPORARY if there is none."""
+        request = [words.CHECK, credentials.encode(), words.pack_origin(self._environ)]
+        try:
+            answered: Answered = yield Ask(VERIFIER, request, self._timeout)
+        except TimedOut:
+            return Answer(TEMPORARY, "the verifier does not answer")
+        except OSError:
+            return Answer(TEMPORARY, "the verifier is not there")
+        verdict, reason, diagnostics, ticket = answered.fields
+        self._pass.ticket = ticket
+        return Answer(VERDICTS[verdict], reason.decode(), diagnostics)
+
+
+class RemoteDoor:
+    """Has the opener open its door, for one client."""
+
+    __slots__ = ("_pass", "_timeout", "carries_dsn", "carries_requiretls", "carries_smtputf8")
+
+    def __init__(self, pass_: Pass, timeout: float, *, carries_smtputf8: bool) -> None:
+        """Ask for one client.
+
+        Args:
+            pass_: has the ticket of who logged in.
+            timeout: seconds for each write and for each answer.
+            carries_smtputf8: of the door that the opener has.
+        """
+        self._pass = pass_
+        self._timeout = timeout
+        self.carries_smtputf8 = carries_smtputf8
+        self.carries_dsn = self.carries_requiretls = False
+
+    def open(self, envelope: Envelope, environ: dict[bytes, bytes]) -> Steps[RemoteDelivery]:
+        """Have the door opened; who the client is, the opener takes from the ticket alone."""
+        request = [words.OPEN, self._pass.ticket, words.pack_origin(environ), words.pack_envelope(envelope)]
+        answered = yield from _ask(request, self._timeout, NOT_OPENED)
+        if answered.fields[0] != words.OPENED:
+            raise _refusal(answered)
+        return RemoteDelivery(answered.fields[1], answered.descriptor, self._timeout)
+
+
+class RemoteDelivery:
+    """A message that is written here and queued by the opener."""
+
+    __slots__ = ("_descriptor", "_number", "_timeout", "_trouble")
+
+    def __init__(self, number: bytes, descriptor: int, timeout: float) -> None:
+        """Go on with a door that was opened."""
+        self._number = number
+        self._descriptor = descriptor
+        self._timeout = timeout
+        self._trouble = words.NONE
+
+    def write(self, block: bytes) -> Steps[None]:
+        """Write some of the message."""
+        if self._trouble == words.NONE:
+            try:
+                yield Write(self._descriptor, block, self._timeout)
+            except TimedOut:
+                self._trouble = words.LATE
+            except OSError:
+                self._trouble = words.BROKEN
+
+    def commit(self) -> Steps[bytes]:
+        """Have the opener queue the message."""
+        yield from self._close()
+        answered = yield from _ask([words.COMMIT, self._number, self._trouble], self._timeout, NOT_ANSWERED)
+        if answered.fields[0] != words.QUEUED:
+            raise _refusal(answered)
+        self._number = b""
+        return answered.fields[1]
+
+    def abort(self) -> Steps[None]:
+        """Have the opener forget the message."""
+        yield from self._close()
+        if self._number:
+            number, self._number = self._number, b""
+            try:
+                yield Ask(OPENER, [words.ABORT, number], self._timeout)
+            except (OSError, TimedOut):
+                return  # then it is gone, and everything that was open with it
+
+    def _close(self) -> Steps[None]:
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            yield Close(descriptor)
+
+
+def dialer(timeout: float) -> Callable[[], Steps[int]]:
+    """Return what has the opener connect to the next hop."""
+
+    def dial() -> Steps[int]:
+        answered: Answered = yield Ask(OPENER, [words.DIAL], timeout)
+        if answered.fields[0] != words.OPENED:
+            raise ConnectionError(answered.fields[1].decode("ascii", "replace"))
+        return answered.descriptor
+
+    return dial
+
+
+def _ask(request: list[bytes], timeout: float, otherwise: tuple[int, bytes, bytes]) -> Steps[Answered]:
+    try:
+        answered: Answered = yield Ask(OPENER, request, timeout)
+    except (OSError, TimedOut):
+        raise MessageRefused(*otherwise) from None
+    return answered
+
+
+def _refusal(answered: Answered) -> MessageRefused:
+    _, code, enhanced, text = answered.fields
+    return MessageRefused(int(code), enhanced, text)

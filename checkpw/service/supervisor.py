@@ -1,0 +1,468 @@
+"""The process that has the others: it starts them, replaces them, joins them by lines, and ends them.
+
+It has no threads, speaks with nobody, and reads from the others one byte, that they are ready. Each child has a control
+socket to it; when the supervisor is gone, that ends, and so does the child.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from checkpw.errors import CheckpwError
+from checkpw.operations import OPENER, VERIFIER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+READY = b"r"
+"""A child: I can be used."""
+LINE = {VERIFIER: b"v", OPENER: b"o"}
+"""To a worker, with a socket: ask this one from now on."""
+WORKER = b"w"
+"""To a verifier or opener, with a socket: this worker will ask you."""
+BEGIN = b"b"
+"""To a worker: accept clients."""
+DRAIN = b"d"
+"""To a worker: accept nobody any more."""
+QUIT = b"q"
+"""To a verifier or opener: nobody will ask you any more."""
+
+START_TIME = 60.0
+"""Seconds that a child has to become ready."""
+
+PAUSES = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Seconds before a process that has died is replaced, by how many times in a row it died young. Who can make a worker
+crash has no use of being given a new one at once."""
+
+YOUNG = 30.0
+"""Seconds after which a process that dies has lived."""
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
+
+
+WORKER_ROLE = "worker"
+
+KILL_AFTER = 30.0
+"""Seconds after the time of a drain in which a generation must be gone."""
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at everything that nobody tells us."""
+
+HANGS_AFTER = 60.0
+"""Seconds without a turn of its loop after which a worker is taken to hang."""
+
+
+class Role:
+    """A kind of process.
+
+    Attributes:
+        name: VERIFIER, OPENER or "worker".
+        run: what it does, given its control socket and slot; its result is the exit status.
+    """
+
+    __slots__ = ("name", "run")
+
+    def __init__(self, name: str, run: Callable[[socket.socket, int], int]) -> None:
+        self.name = name
+        self.run = run
+
+
+class Plan:
+    """What a generation consists of: made anew from the settings for each."""
+
+    __slots__ = ("roles", "workers")
+
+    def __init__(self, verifier: Role | None, opener: Role, worker: Role, workers: int) -> None:
+        self.roles = {OPENER: opener, WORKER_ROLE: worker} | ({VERIFIER: verifier} if verifier is not None else {})
+        self.workers = workers
+
+
+class Child:
+    """A process that was started."""
+
+    __slots__ = ("born", "control", "deaths", "is_ready", "pid", "role", "slot")
+
+    def __init__(self, pid: int, role: Role, control: socket.socket, slot: int, deaths: int) -> None:
+        self.pid = pid
+        self.role = role
+        self.control = control
+        self.slot = slot
+        self.deaths = deaths
+        self.born = time.monotonic()
+        self.is_ready = False
+
+    def tell(self, word: bytes, end: socket.socket | None = None) -> None:
+        """Say a word, with a socket that is closed here; a child that is gone hears nothing."""
+        try:
+            if end is None:
+                self.control.send(word)
+            else:
+                socket.send_fds(self.control, [word], [end.fileno()])
+        except OSError:
+            pass
+        finally:
+            if end is not None:
+                end.close()
+
+
+class Generation:
+    """Processes that were started with the same settings.
+
+    Attributes:
+        is_ready: all of them can be used; before that, one that dies ends the whole.
+        is_draining: its workers accept nobody any more.
+        replacements: (when, role, slot, deaths) of children that are to be started again.
+        kill_at: when what is left of it is killed.
+    """
+
+    __slots__ = ("born", "children", "is_draining", "is_ready", "kill_at", "plan", "replacements")
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.born = time.monotonic()
+        self.children: list[Child] = []
+        self.replacements: list[tuple[float, Role, int, int]] = []
+        self.is_ready = False
+        self.is_draining = False
+        self.kill_at: float | None = None
+
+    def of(self, name: str) -> list[Child]:
+        """Return the children of a role."""
+        return [child for child in self.children if child.role.name == name]
+
+
+class Surroundings:
+    """What a supervisor uses.
+
+    Attributes:
+        make_plan: reads the settings; raises `CheckpwError` when they make no sense.
+        fork: starts a child that runs a function and leaves with the status that it returns; gives its pid.
+        log: takes a line for people.
+        notify: tells the service manager (sd_notify(3)).
+        worker_died: takes the slot of a worker that is gone.
+        is_alive: tells whether the worker of a slot still turns its event loop.
+        print_counters: on SIGUSR1.
+        slots: how many workers there may be over all generations.
+        drain_time: seconds that sessions have to end, until they are told to.
+        watchdog: seconds in which the service manager wants a sign of life; None if it wants none.
+    """
+
+    __slots__ = (
+        "drain_time",
+        "fork",
+        "is_alive",
+        "log",
+        "make_plan",
+        "notify",
+        "print_counters",
+        "slots",
+        "watchdog",
+        "worker_died",
+    )
+
+    def __init__(
+        self,
+        *,
+        make_plan: Callable[[], Plan],
+        fork: Callable[[str, Callable[[], int]], int],
+        log: Callable[[str], None],
+        notify: Callable[[str], None],
+        worker_died: Callable[[int], None],
+        is_alive: Callable[[int], bool],
+        print_counters: Callable[[], None],
+        slots: int,
+        drain_time: float,
+        watchdog: float | None,
+    ) -> None:
+        self.make_plan = make_plan
+        self.fork = fork
+        self.log = log
+        self.notify = notify
+        self.worker_died = worker_died
+        self.is_alive = is_alive
+        self.print_counters = print_counters
+        self.slots = slots
+        self.drain_time = drain_time
+        self.watchdog = watchdog
+
+
+class Supervisor:
+    """Keeps generations of processes."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._generations: list[Generation] = []
+        self._selector = selectors.DefaultSelector()
+        self._signals: list[int] = []
+        self._wakeup = (-1, -1)
+        self._is_ending = False
+        self._was_ready = False
+        self._next_sign = 0.0
+
+    def run(self) -> int:
+        """Keep the server running until a signal ends it.
+
+        Returns:
+            The exit status: 0, or 111 if the first generation did not become ready.
+
+        Raises:
+            CheckpwError: the first settings make no sense.
+        """
+        self._wakeup = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        for number in SIGNALS:
+            signal.signal(number, self._take_signal)
+        signal.set_wakeup_fd(self._wakeup[1], warn_on_full_buffer=False)
+        self._selector.register(self._wakeup[0], selectors.EVENT_READ)
+        self._begin_generation(self._around.make_plan())
+        while self._generations:
+            for key, _ in self._selector.select(self._patience()):
+                if key.fileobj == self._wakeup[0]:
+                    os.read(self._wakeup[0], 4096)
+                else:
+                    self._hear(key.data)
+            while self._signals:
+                self._obey(self._signals.pop(0))
+            self._collect()
+            self._look_after()
+        return 0 if self._was_ready or self._is_ending else 111
+
+    # Signals.
+
+    def _take_signal(self, number: int, _frame: object) -> None:
+        self._signals.append(number)
+
+    def _obey(self, number: int) -> None:
+        if number in (signal.SIGTERM, signal.SIGINT):
+            self._end()
+        elif number == signal.SIGHUP:
+            self._reload()
+        elif number == signal.SIGUSR1:
+            self._around.print_counters()
+
+    def _end(self) -> None:
+        if self._is_ending:  # somebody insists
+            for generation in self._generations:
+                self._kill(generation)
+            return
+        self._is_ending = True
+        self._around.notify("STOPPING=1")
+        self._around.log("ends: no new connections, sessions have their time")
+        for generation in self._generations:
+            if generation.is_ready:
+                self._drain(generation)
+            else:
+                self._kill(generation)
+
+    def _reload(self) -> None:
+        if self._is_ending or not self._generations[-1].is_ready:
+            return
+        self._around.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            plan = self._around.make_plan()
+        except CheckpwError as error:
+            self._stay(str(error))
+            return
+        if len(self._free_slots()) < plan.workers:
+            self._stay("too many generations have sessions")
+            return
+        self._begin_generation(plan)
+
+    def _stay(self, reason: str) -> None:
+        self._around.log(f"stays with what it has: {reason}")
+        self._around.notify("READY=1")
+
+    # Generations.
+
+    def _begin_generation(self, plan: Plan) -> None:
+        generation = Generation(plan)
+        self._generations.append(generation)
+        for name, role in plan.roles.items():
+            if name != WORKER_ROLE:
+                self._start(generation, role, -1, 0)
+        for slot in self._free_slots()[: plan.workers]:
+            self._start(generation, plan.roles[WORKER_ROLE], slot, 0)
+
+    def _free_slots(self) -> list[int]:
+        taken = {child.slot for generation in self._generations for child in generation.children}
+        taken |= {slot for generation in self._generations for _, _, slot, _ in generation.replacements}
+        return [slot for slot in range(self._around.slots) if slot not in taken]
+
+    def _became_ready(self, generation: Generation) -> None:
+        generation.is_ready = self._was_ready = True
+        for worker in generation.of(WORKER_ROLE):
+            worker.tell(BEGIN)
+        for older in self._generations:
+            if older is not generation:
+                self._drain(older)
+        pids = " ".join(f"{child.role.name}={child.pid}" for child in generation.children)
+        self._around.log(f"is ready: {pids}")
+        self._around.notify(f"READY=1\nMAINPID={os.getpid()}")
+
+    def _drain(self, generation: Generation) -> None:
+        if not generation.is_draining:
+            generation.is_draining = True
+            generation.replacements = [late for late in generation.replacements if late[1].name != WORKER_ROLE]
+            generation.kill_at = time.monotonic() + self._around.drain_time + KILL_AFTER
+            for worker in generation.of(WORKER_ROLE):
+                worker.tell(DRAIN)
+
+    def _kill(self, generation: Generation) -> None:
+        generation.is_draining = True
+        generation.replacements.clear()
+        for child in generation.children:
+            os.kill(child.pid, signal.SIGKILL)
+
+    # Children.
+
+    def _start(self, generation: Generation, role: Role, slot: int, deaths: int) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+        def live() -> int:
+            ours.close()
+            self._let_go()
+            return role.run(theirs, slot)
+
+        pid = self._around.fork(role.name, live)
+        theirs.close()
+        ours.setblocking(False)
+        child = Child(pid, role, ours, slot, deaths)
+        self._selector.register(ours, selectors.EVENT_READ, child)
+        others = generation.of(WORKER_ROLE) if role.name != WORKER_ROLE else [child]
+        services = [child] if role.name != WORKER_ROLE else generation.of(VERIFIER) + generation.of(OPENER)
+        generation.children.append(child)
+        for worker in others:
+            for service in services:
+                asks, answers = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+                service.tell(WORKER, answers)
+                worker.tell(LINE[service.role.name], asks)
+
+    def _let_go(self) -> None:
+        """In a child: be nobody's supervisor."""
+        signal.set_wakeup_fd(-1)
+        for number in SIGNALS:
+            # What a service manager or a terminal sends to all of us is for the supervisor. Handlers, since what is
+            # ignored would stay so in the programs that this child starts.
+            signal.signal(number, _do_nothing)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for generation in self._generations:
+            for child in generation.children:
+                child.control.close()
+        self._selector.close()
+        for end in self._wakeup:
+            os.close(end)
+
+    def _hear(self, child: Child) -> None:
+        try:
+            word = child.control.recv(16)
+        except BlockingIOError:
+            return
+        except OSError:
+            word = b""
+        if word != READY:  # it is about to end, or has lost its mind
+            self._selector.unregister(child.control)
+            if word:
+                os.kill(child.pid, signal.SIGKILL)
+            return
+        child.is_ready = True
+        generation = next(generation for generation in self._generations if child in generation.children)
+        if not generation.is_ready:
+            if all(other.is_ready for other in generation.children):
+                self._became_ready(generation)
+        elif child.role.name == WORKER_ROLE:
+            child.tell(DRAIN if generation.is_draining else BEGIN)
+
+    def _collect(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            for generation in list(self._generations):
+                for child in list(generation.children):
+                    if child.pid == pid:
+                        self._bury(generation, child, os.waitstatus_to_exitcode(status))
+
+    def _bury(self, generation: Generation, child: Child, status: int) -> None:
+        generation.children.remove(child)
+        if child.control in self._selector.get_map():
+            self._selector.unregister(child.control)
+        child.control.close()
+        is_worker = child.role.name == WORKER_ROLE
+        if is_worker:
+            self._around.worker_died(child.slot)
+        is_wanted = not generation.is_draining or (not is_worker and generation.of(WORKER_ROLE))
+        if is_wanted or status != 0:
+            how = f"signal {-status}" if status < 0 else f"exit status {status}"
+            self._around.log(f"{child.role.name} {child.pid} ended: {how}")
+        if not generation.is_ready:
+            if not generation.is_draining:
+                self._kill(generation)
+                if self._was_ready:
+                    self._stay(f"the new {child.role.name} ended")
+        elif is_wanted:
+            deaths = 0 if time.monotonic() - child.born > YOUNG else child.deaths + 1
+            pause = PAUSES[min(deaths, len(PAUSES) - 1)]
+            generation.replacements.append((time.monotonic() + pause, child.role, child.slot, deaths))
+
+    # Time.
+
+    def _patience(self) -> float:
+        """Return the seconds until something is to be looked at."""
+        now = time.monotonic()
+        times = [now + LOOK_EVERY]
+        times += [late[0] for generation in self._generations for late in generation.replacements]
+        if self._around.watchdog is not None:
+            times.append(self._next_sign)
+        return max(0.0, min(times) - now)
+
+    def _look_after(self) -> None:
+        now = time.monotonic()
+        for generation in list(self._generations):
+            for late in list(generation.replacements):
+                if late[0] <= now:
+                    generation.replacements.remove(late)
+                    self._start(generation, *late[1:])
+            if not generation.is_ready and not generation.is_draining and now > generation.born + START_TIME:
+                self._around.log("a generation does not become ready")
+                self._kill(generation)
+            if generation.is_draining:
+                self._end_when_alone(generation, now)
+        self._give_signs(now)
+
+    def _end_when_alone(self, generation: Generation, now: float) -> None:
+        """Send the services of a generation without workers home, and forget one without children."""
+        if generation.kill_at is not None and now > generation.kill_at:
+            self._kill(generation)
+            generation.kill_at = None
+        if not generation.of(WORKER_ROLE):
+            generation.replacements.clear()
+            for child in generation.children:
+                child.tell(QUIT)
+        if not generation.children:
+            self._generations.remove(generation)
+
+    def _give_signs(self, now: float) -> None:
+        """Tell the service manager that we live, unless a worker hangs: that one is replaced, and then we do."""
+        hanging = [
+            child
+            for generation in self._generations
+            for child in generation.of(WORKER_ROLE)
+            if child.is_ready and now > child.born + HANGS_AFTER and not self._around.is_alive(child.slot)
+        ]
+        for child in hanging:
+            self._around.log(f"worker {child.pid} hangs")
+            os.kill(child.pid, signal.SIGKILL)
+        if self._around.watchdog is not None and now >= self._next_sign and not hanging:
+            self._next_sign = now + self._around.watchdog / 2
+            self._around.notify("WATCHDOG=1")
+
+
+def _do_nothing(_number: int, _frame: object) -> None:
+    return

@@ -1,0 +1,171 @@
+"""The process that checks logins: it alone can read the account store and start checkers.
+
+A worker asks it, and gets the verdict, with a ticket after a yes. The checker is a program, or, when it is our own
+checkpassword and nothing but the verdict is asked, its code in a small pool of threads: the hashes let the interpreter
+go (libcrypt, bcrypt, argon2, hashlib), so that they use every core.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from checkpw import tickets
+from checkpw.checker import ACCEPTED, REJECTED, TEMPORARY, Answer, Checker
+from checkpw.credentials import Credentials
+from checkpw.errors import CheckpwError
+from checkpw.frames import BadFrame
+from checkpw.runners.resident import Descriptors, Drive
+from checkpw.service import words
+from checkpw.service.addresses import network_of
+from checkpw.service.turns import TooMany, Turns
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from checkpw.budget import Budget
+    from checkpw.runners import channel
+
+Told = Callable[[Answer], None]
+Asker = Callable[[Credentials, dict[bytes, bytes], Told], None]
+"""Finds the answer to credentials, with the environment that is known of the client, and tells it later."""
+
+MAX_DIAGNOSTICS = 4096
+
+
+class Verifier:
+    """Answers all workers."""
+
+    def __init__(
+        self,
+        ask: Asker,
+        turns: Turns,
+        key: bytes,
+        ticket_life: int,
+        guesses: Budget,
+    ) -> None:
+        """Answer by asking `ask`.
+
+        Args:
+            ask: the checker.
+            turns: how many are asked at once.
+            key: of the tickets.
+            ticket_life: seconds for which one is good: as long as a session.
+            guesses: how many failures a client address has.
+        """
+        self._ask = ask
+        self._turns = turns
+        self._key = key
+        self._ticket_life = ticket_life
+        self._guesses = guesses
+
+    def handler(self) -> WorkerAsking:
+        """Return who answers one worker."""
+        return WorkerAsking(self)
+
+    def check(self, credentials: Credentials, origin: dict[bytes, bytes], answer: channel.Answer) -> None:
+        """Check a login in its turn, and answer."""
+        address = network_of(origin.get(b"TCPREMOTEIP", b""))
+        # Counted before anybody is asked, so that many guesses at once are not more than they may be.
+        paid = self._guesses.take(address, time.monotonic())
+        if paid is None:
+            _give(answer, Answer(TEMPORARY, "too many failures from this address"), b"")
+            return
+
+        def told(found: Answer) -> None:
+            self._turns.done()
+            now = time.monotonic()
+            if found.verdict != REJECTED:
+                self._guesses.give_back(address, paid, now)
+            ticket = b""
+            if found.verdict == ACCEPTED:
+                ticket = tickets.make(self._key, credentials.login, int(now) + self._ticket_life)
+            _give(answer, found, ticket)
+
+        try:
+            self._turns.take(address, lambda: self._ask(credentials, origin, told))
+        except TooMany:
+            self._guesses.give_back(address, paid, time.monotonic())
+            _give(answer, Answer(TEMPORARY, "too many wait to be checked"), b"")
+
+
+class WorkerAsking:
+    """Answers one worker."""
+
+    def __init__(self, verifier: Verifier) -> None:
+        self._verifier = verifier
+
+    def request(self, fields: list[bytes], answer: channel.Answer) -> None:
+        """Take a request; raises `BadFrame`."""
+        match fields:
+            case [words.CHECK, record, origin]:
+                try:
+                    credentials = Credentials.parse(record)
+                except CheckpwError:
+                    raise BadFrame("a malformed record") from None
+                self._verifier.check(credentials, words.unpack_origin(origin), answer)
+            case _:
+                raise BadFrame("an unknown request")
+
+    def gone(self) -> None:
+        """Go on with what it has asked: the answers go nowhere."""
+
+
+def _give(answer: channel.Answer, found: Answer, ticket: bytes) -> None:
+    answer.give([found.verdict.encode(), found.reason.encode(), found.diagnostics[:MAX_DIAGNOSTICS], ticket])
+
+
+class Program:
+    """Asks a checkpassword program."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, checker: Checker) -> None:
+        """Ask by starting the program of `checker` for each login."""
+        self.descriptors = Descriptors(loop)
+        self._checker = checker
+
+    def __call__(self, credentials: Credentials, origin: dict[bytes, bytes], told: Told) -> None:
+        """Start the program, and tell what it said."""
+
+        def ended(result: Answer, failure: BaseException | None) -> None:
+            told(Answer(TEMPORARY, "unable to ask the checker") if failure is not None else result)
+
+        Drive(self._checker.for_client(origin).ask(credentials), self.descriptors.performers, ended).resume()
+
+
+class Pool:
+    """Asks our own code, in threads."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        verify: Callable[[bytes, dict[bytes, bytes]], Answer],
+        environ: dict[bytes, bytes],
+        threads: int,
+    ) -> None:
+        """Ask `verify`, which takes a record and an environment, in so many threads."""
+        self._loop = loop
+        self._verify = verify
+        self._environ = environ
+        self._questions: SimpleQueue[tuple[bytes, dict[bytes, bytes], Told]] = SimpleQueue()
+        self._answers: deque[tuple[Told, Answer]] = deque()
+        for _ in range(threads):
+            threading.Thread(target=self._work, daemon=True).start()
+
+    def __call__(self, credentials: Credentials, origin: dict[bytes, bytes], told: Told) -> None:
+        """Put the question where a thread takes it."""
+        self._questions.put((credentials.encode(), self._environ | origin, told))
+
+    def _work(self) -> None:
+        while True:
+            record, environ, told = self._questions.get()
+            self._answers.append((told, self._verify(record, environ)))
+            self._loop.call_soon_threadsafe(self._tell)
+
+    def _tell(self) -> None:
+        while self._answers:
+            told, answer = self._answers.popleft()
+            told(answer)
