@@ -11,7 +11,6 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,9 +19,12 @@ from checkpw.accounts.verifier import MAX_QUESTION, QUESTION_FIELDS, other_end
 from checkpw.budget import Budget
 from checkpw.cli import exits, verification
 from checkpw.cli.verification import Outcome
+from checkpw.notify import Notifier
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from checkpw.logline import Value
 
     Words = dict[str, Value]
@@ -106,11 +108,11 @@ class Server:
         self._by_uid: Counter[int] = Counter()
         self._stopping = asyncio.Event()
 
-    async def serve(self, say: Callable[[str], None]) -> None:
+    async def serve(self, notifier: Notifier) -> None:
         """Answer until SIGTERM or SIGINT; then answer what has been asked, within the time limit, and return.
 
         Args:
-            say: called with READY=1 once questions are answered, and with STOPPING=1 when no new ones are.
+            notifier: is told when questions are answered, and when no new ones are.
         """
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._unexpected)
@@ -118,9 +120,9 @@ class Server:
             loop.add_signal_handler(number, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self._explain_hangup)
         self._listen()
-        say("READY=1")
+        notifier.ready("answers questions about logins")
         await self._stopping.wait()
-        say("STOPPING=1")
+        notifier.stopping("answers what has been asked")
         await self._drain()
 
     async def _drain(self) -> None:

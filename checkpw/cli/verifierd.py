@@ -14,7 +14,7 @@ import sys
 
 import click
 
-from checkpw import privileges
+from checkpw import notify, privileges
 from checkpw.budget import Budget
 from checkpw.cli import verification
 from checkpw.cli import verifier_setup as setup
@@ -232,7 +232,7 @@ def verifierd(
     """
     settings = setup.store_settings(accounts, environ)
     setup.allow_descriptors(max_connections + SPARE_DESCRIPTORS)
-    listeners = take_activated(environ)
+    listeners, notifier = take_activated(environ), notify.Notifier(environ, os.getpid())
     if path is None and not listeners:
         raise click.UsageError("nowhere to listen: no --socket, and none from systemd")
     made = None
@@ -251,13 +251,13 @@ def verifierd(
         # Only now, and also where systemd has done it: the kernel tells peers who did it last (unix(7)).
         listener.listen(BACKLOG)
     limits = Limits(max_connections, timeout, _budget(guesses), _budget(peer_guesses))
-    asyncio.run(_serve(listeners, settings, limits, threads or len(os.sched_getaffinity(0)), environ))
+    asyncio.run(_serve(listeners, settings, limits, threads or len(os.sched_getaffinity(0)), notifier))
     if path is not None and made is not None:
         setup.unbind(path, made)
 
 
 async def _serve(
-    listeners: list[socket.socket], settings: Environ, limits: Limits, threads: int, environ: Environ
+    listeners: list[socket.socket], settings: Environ, limits: Limits, threads: int, notifier: notify.Notifier
 ) -> None:
     sink = LogSink(asyncio.get_running_loop())
 
@@ -265,7 +265,7 @@ async def _serve(
         sink.write(render(PROGRAM, fields))
 
     log({"client": "-", "event": "start", "accounts": settings[b"CHECKPW_ACCOUNTS"], "threads": threads})
-    await Server(listeners, settings, limits, threads, log).serve(lambda words: tell_manager(words, environ))
+    await Server(listeners, settings, limits, threads, log).serve(notifier)
     log({"client": "-", "event": "end"})
     sink.flush()
 
@@ -291,25 +291,13 @@ def main(argv: list[bytes], environ: Environ) -> int:
 
 
 def take_activated(environ: Environ) -> list[socket.socket]:
-    """Return the sockets that systemd made (sd_listen_fds(3)); raises `Misuse` for one that is of no use here."""
-    if b"LISTEN_FDS" not in environ:
-        return []
-    from checkpw import notify
-
-    listeners = notify.take_activated(environ)
+    """Return the sockets that systemd made; raises `Misuse` for one that is of no use here."""
+    listeners = [listener for _, listener in notify.take_activated(environ, os.getpid())]
     for listener in listeners:
-        if (listener.family, listener.type) != (socket.AF_UNIX, socket.SOCK_STREAM):
-            raise Misuse("a socket from systemd is no unix stream socket")
+        if listener.family != socket.AF_UNIX:
+            raise Misuse("a socket from systemd is no unix socket")
         listener.settimeout(0)
     return listeners
-
-
-def tell_manager(words: str, environ: Environ) -> None:
-    """Tell the service manager how we are, if there is one (sd_notify(3))."""
-    if b"NOTIFY_SOCKET" in environ:
-        from checkpw import notify
-
-        notify.notify(words, environ)
 
 
 def _budget(rate: tuple[int, float] | None) -> Budget | None:

@@ -4,10 +4,11 @@ import concurrent.futures
 import contextlib
 import os
 import pathlib
+import pwd
 import re
 import signal
 import socket
-import statistics
+import struct
 import subprocess
 import tempfile
 import time
@@ -337,8 +338,9 @@ def test_an_unknown_login_takes_as_long_as_a_wrong_password(daemon):
                 line.sendall(frames.encode([login + b"\0wrong\0\0", b"", b""]))
                 assert read_answer(line)[0] == b"1"
                 times.append(time.perf_counter() - began)
-    medians = [statistics.median(times) for times in seconds.values()]
-    assert max(medians) < 1.5 * min(medians)
+    # The least of each: what the machine does besides makes times longer, never shorter. Without a hash it is a tenth.
+    least = [min(times) for times in seconds.values()]
+    assert max(least) < 2 * min(least)
 
 
 def test_what_is_logged(daemon):
@@ -684,3 +686,62 @@ def test_a_socket_that_was_left_is_replaced_and_one_in_use_is_not(daemon, progra
     second = daemon()
     assert second.ask(b"joe\0secret\0\0")[0] == b"0"
     assert second.end() == 0
+
+
+# --- under systemd
+
+
+@pytest.fixture
+def activated(programs, start, public, accounts, resources, tools):
+    """Give a function that starts a verifier as systemd does, with a socket that is there already, if it is any."""
+
+    def begin(*options, family=socket.AF_UNIX, kind=socket.SOCK_STREAM, listens=True):
+        log = os.memfd_create("log")
+        resources.callback(os.close, log)
+        told = resources.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        told.bind(str(public / "notify"))
+        told.settimeout(30)
+        (public / "notify").chmod(0o777)
+        with socket.socket(family, kind) as listener:
+            listener.bind(str(public / "s") if family == socket.AF_UNIX else ("127.0.0.1", 0))
+            if listens:
+                listener.listen()
+            environ = {
+                "LISTEN_FDS": "1",
+                "NOTIFY_SOCKET": str(public / "notify"),
+                "CHECKPW_ACCOUNTS": accounts(ACCOUNTS),
+                "PATH": "/usr/bin:/bin",
+            }
+            argv = ["/bin/sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", programs / "checkpw-verifierd", *options]
+            process = start(argv, environ, stderr=log, descriptors={3: listener.fileno()})
+            tools.wait_until(lambda: has_started(log) or process.poll() is not None, "it serves")
+        return Daemon(process, public / "s", log), told
+
+    return begin
+
+
+def test_a_socket_of_systemd(activated, tools):
+    """It is taken over, descriptor 3 is free, systemd is told, and the socket stays when the verifier ends."""
+    verifier, told = activated()
+    assert told.recv(4096).startswith(b"READY=1\n")
+    assert verifier.ask(b"joe\0secret\0\0")[0] == b"0"
+    assert verifier.end() == 0
+    assert told.recv(4096).startswith(b"STOPPING=1\n")
+    assert verifier.path.exists()
+
+
+def test_who_listens_is_who_answers(activated, root):
+    """Peers see the user that the verifier has become, and not who made the socket."""
+    verifier, _ = activated("--user", "nobody")
+    with verifier.connect() as line:
+        _, uid, _ = struct.unpack("iII", line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    assert uid == pwd.getpwnam("nobody").pw_uid
+
+
+@pytest.mark.parametrize(
+    "given", [{"family": socket.AF_INET}, {"kind": socket.SOCK_DGRAM, "listens": False}, {"listens": False}]
+)
+def test_sockets_that_are_of_no_use(activated, given):
+    """A network socket, one without connections and one that does not listen are wrong usage."""
+    verifier, _ = activated(**given)
+    assert verifier.process.wait(30) == MISUSE
