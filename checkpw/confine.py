@@ -95,6 +95,7 @@ class _Check:
         self.is_in = is_in
 
     def instructions(self) -> "list[Instruction]":
+        """Return the code that refuses the call, or goes on behind itself."""
         code: list[Instruction] = [(_LOAD, 0, 0, 16 + 4 * self.word)]
         if self.mask != _ALL:
             code.append((_AND, 0, 0, self.mask))
