@@ -5,6 +5,7 @@ question, and how often a user and a login may be wrong. The protocol is that of
 """
 
 import asyncio
+import contextlib
 import functools
 import select
 import signal
@@ -121,6 +122,11 @@ class Server:
         loop.add_signal_handler(signal.SIGHUP, self._explain_hangup)
         self._listen()
         notifier.ready("answers questions about logins")
+        while notifier.watchdog_interval and not self._stopping.is_set():
+            notifier.watchdog()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(notifier.watchdog_interval):
+                    await self._stopping.wait()
         await self._stopping.wait()
         notifier.stopping("answers what has been asked")
         await self._drain()

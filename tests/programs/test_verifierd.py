@@ -709,6 +709,7 @@ def activated(programs, start, public, accounts, resources, tools):
             environ = {
                 "LISTEN_FDS": "1",
                 "NOTIFY_SOCKET": str(public / "notify"),
+                "WATCHDOG_USEC": "100000",
                 "CHECKPW_ACCOUNTS": accounts(ACCOUNTS),
                 "PATH": "/usr/bin:/bin",
             }
@@ -721,12 +722,15 @@ def activated(programs, start, public, accounts, resources, tools):
 
 
 def test_a_socket_of_systemd(activated, tools):
-    """It is taken over, descriptor 3 is free, systemd is told, and the socket stays when the verifier ends."""
+    """It is taken over, systemd is told how the verifier is, and the socket stays when the verifier ends."""
     verifier, told = activated()
     assert told.recv(4096).startswith(b"READY=1\n")
+    assert [told.recv(4096) for _ in range(3)] == [b"WATCHDOG=1"] * 3
     assert verifier.ask(b"joe\0secret\0\0")[0] == b"0"
     assert verifier.end() == 0
-    assert told.recv(4096).startswith(b"STOPPING=1\n")
+    while (last := told.recv(4096)) == b"WATCHDOG=1":
+        pass
+    assert last.startswith(b"STOPPING=1\n")
     assert verifier.path.exists()
 
 
