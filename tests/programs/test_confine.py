@@ -40,9 +40,9 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 def _confine(how, prepare=lambda: None):
     """Confine this process as the server does it, and tell what was done; `prepare` runs before anything is refused."""
     done = {}
-    confine.name(b"checkpw: a title that is too long")
     if "nowhere" in how:
         done["nowhere"] = confine.into_nowhere()
+    confine.name(b"checkpw: a title that is too long")
     if os.geteuid() == 0 and "stay root" not in how:
         privileges.become(STRANGER, STRANGER)
     done["prepared"] = prepare()
