@@ -356,7 +356,8 @@ class Session:
         # What was pipelined behind a MAIL that is refused must not go to the recipients of the one before.
         self._leave_transaction()
         address, words = grammar.parse_path(argument)
-        passed_on, is_utf8 = [], False
+        passed_on: list[bytes] = []
+        is_utf8 = False
         if words:
             passed_on, is_utf8 = grammar.parse_mail_parameters(words, self._keywords(), self._limits.message_bytes)
         grammar.check_characters(address, is_utf8=is_utf8)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from checkpw.smtp import replies
+from checkpw.smtp import replies, states
 from checkpw.smtp.data import CRLF, DotReader
-from checkpw.smtp.events import NEED_DATA, PAUSED, Closed, MessageOffered, RecipientOffered, SenderOffered
+from checkpw.smtp.events import NEED_DATA, PAUSED, Closed, MessageOffered, RecipientOffered, SenderOffered, TlsRequested
 from checkpw.smtp.incoming import CHUNK_CAP, Incoming
 from checkpw.smtp.limits import Limits
 from checkpw.smtp.replies import Reply
@@ -156,3 +156,161 @@ def test_a_message_is_given_up_once():
     assert message.take(b"e") is None
     assert message.abort("eof") is None
     assert message.refusal is replies.TOO_BIG
+
+
+# --- the table of states
+
+
+WAYS = {
+    states.STRANGER: [],
+    states.READY: [],
+    states.MAIL: [b"MAIL FROM:<a@b>\r\n"],
+    states.RCPT: [b"MAIL FROM:<a@b>\r\n", b"RCPT TO:<c@d>\r\n"],
+    states.CHUNKS: [b"MAIL FROM:<a@b>\r\n", b"RCPT TO:<c@d>\r\n", b"BDAT 1\r\nx"],
+}
+CELLS = {
+    b"HELO x": (250, 250, 250, 250, 250),
+    b"EHLO x": (250, 250, 250, 250, 250),
+    b"RSET": (250, 250, 250, 250, 250),
+    b"NOOP": (250, 250, 250, 250, 250),
+    b"VRFY x": (252, 252, 252, 252, 252),
+    b"HELP": (214, 214, 214, 214, 214),
+    b"STARTTLS": (220, 220, 503, 503, 503),
+    b"AUTH LOGIN": (334, 334, 503, 503, 503),
+    b"MAIL FROM:<a@b>": (530, 250, 250, 250, 503),
+    b"RCPT TO:<c@d>": (530, 503, 250, 250, 503),
+    b"DATA": (530, 503, 503, 354, 503),
+    b"BDAT 0": (530, 503, 503, 250, 250),
+    b"ETRN x": (502, 502, 502, 502, 502),
+    b"QUIT": (221, 221, 221, 221, 221),
+}
+"""What is said to each verb in each state, where everything that can be accepted is."""
+
+
+def _accept_all(session):
+    while (event := session.next_event()) is not NEED_DATA and event is not PAUSED and not isinstance(event, Closed):
+        if isinstance(event, SenderOffered | RecipientOffered | MessageOffered | TlsRequested):
+            session.accept()
+    return session.data_to_send()
+
+
+def _reach(state, **arguments):
+    session = Session(
+        b"h", Limits(), is_authorised=state != states.STRANGER, auth_refusal=None, offers_starttls=True, **arguments
+    )
+    for wire in WAYS[state]:
+        session.receive_data(wire)
+        _accept_all(session)
+    session.data_to_send()
+    assert session.state == state
+    return session
+
+
+@pytest.mark.parametrize("line", CELLS, ids=bytes.decode)
+@pytest.mark.parametrize("state", states.STATES)
+def test_each_cell_of_the_table(state, line):
+    """Each verb has its answer in each state, and what the table refuses changes nothing."""
+    session = _reach(state)
+    session.receive_data(line + b"\r\n")
+    answer = _accept_all(session)
+    code = CELLS[line][states.STATES.index(state)]
+    assert int(answer[:3]) == code
+    refusal = states.objection(line.partition(b" ")[0], state)
+    assert refusal is None or (answer == refusal.render() and session.state == state)
+
+
+def test_the_cells_are_those_of_the_table():
+    """No verb is left out."""
+    assert {line.partition(b" ")[0] for line in CELLS} == {*states.TABLE, b"ETRN"}
+
+
+# --- STARTTLS
+
+
+def test_until_the_handshake_is_done_nothing_happens():
+    """Behind the go-ahead neither input nor the end nor a deadline makes the session say or ask anything."""
+    session = _reach(states.STRANGER)
+    assert isinstance(_say(session, b"STARTTLS\r\nNOOP\r\n"), TlsRequested)
+    assert session.data_to_send() == b""
+    session.accept()
+    assert session.next_event() is PAUSED
+    assert session.data_to_send() == replies.TLS_GO_AHEAD.render()
+    session.receive_data(b"QUIT\r\n")
+    assert session.next_event() is PAUSED and session.data_to_send() == b""
+    assert not session.uses_tls
+    assert session.start_over(None) == len(b"NOOP\r\nQUIT\r\n")
+    assert session.uses_tls
+    assert session.next_event() is NEED_DATA and session.data_to_send() == b""
+
+
+def test_a_handshake_that_failed():
+    """The session is closed without a word, whatever the words are."""
+    for reply in (None, replies.NOT_SERVING):
+        session = _reach(states.STRANGER)
+        _say(session, b"STARTTLS\r\n")
+        session.accept()
+        session.data_to_send()
+        session.close(reply, "tls")
+        closed = session.next_event()
+        assert isinstance(closed, Closed) and closed.reason == "tls" and session.data_to_send() == b""
+
+
+def test_tls_may_be_refused():
+    """Who decides may not want TLS now: then the session goes on in clear."""
+    session = _reach(states.READY)
+    _say(session, b"STARTTLS\r\n")
+    session.reject(Reply(454, b"4.7.0", b"TLS not available"))
+    assert isinstance(_say(session, b"MAIL FROM:<a@b>\r\n"), SenderOffered)
+    assert session.data_to_send() == b"454 4.7.0 TLS not available\r\n"
+
+
+@pytest.mark.parametrize("wire", [b"", b"MAIL FROM:<a@b>\r\n", b"STARTTLS\r\n", b"QUIT\r\n"])
+def test_start_over_without_a_handshake(wire):
+    """To start over where no STARTTLS was accepted is an error of the caller."""
+    session = _reach(states.READY)
+    _say(session, wire)
+    with pytest.raises(RuntimeError, match="no handshake is under way"):
+        session.start_over(None)
+
+
+def test_failures_are_not_forgotten():
+    """STARTTLS is no way to guess more passwords in a session, or to make more errors."""
+    limits = Limits(errors=3, auth_failures=2)
+    session = Session(b"h", limits, auth_refusal=None, offers_starttls=True)
+    _say(session, b"AUTH PLAIN AGEAYg==\r\n")
+    session.reject(replies.AUTH_FAILED)
+    assert _say(session, b"X\r\nX\r\n") is NEED_DATA
+    _say(session, b"STARTTLS\r\n")
+    session.accept()
+    session.start_over(None)
+    _say(session, b"AUTH PLAIN AGEAYg==\r\n")
+    session.reject(replies.AUTH_FAILED)
+    assert session.next_event().reason == "auth"
+
+
+def test_a_shell_pipeline_ends_with_tls():
+    """Over TLS, messages end as on every network, also if the first line in clear ended in a bare LF."""
+    session = _reach(states.READY, may_speak_lf=True)
+    _say(session, b"STARTTLS\n")
+    session.accept()
+    session.start_over(None)
+    session.receive_data(b"MAIL FROM:<a@b>\nRCPT TO:<c@d>\nDATA\nx\n.\n")
+    assert b"354" in _accept_all(session)
+    assert session.next_event() is NEED_DATA
+
+
+def test_each_recipient_has_its_parameters():
+    """A recipient that was refused leaves none behind, and one in the place of another takes over its parameters."""
+    session = _reach(states.READY, offers_dsn=True)
+    _say(session, b"MAIL FROM:<a@b> RET=FULL\r\n")
+    session.accept()
+    _say(session, b"RCPT TO:<1@x> NOTIFY=SUCCESS\r\n")
+    session.reject(NO)
+    _say(session, b"RCPT TO:<2@x>\r\n")
+    session.accept()
+    _say(session, b"RCPT TO:<3@x> NOTIFY=NEVER ORCPT=rfc822;4@x\r\n")
+    session.accept(b"5@x")
+    envelope = _say(session, b"DATA\r\n").envelope
+    assert envelope.recipients == [b"2@x", b"5@x"]
+    assert envelope.mail_parameters == [b"RET=FULL"]
+    assert envelope.recipient_parameters == [[], [b"NOTIFY=NEVER", b"ORCPT=rfc822;4@x"]]
