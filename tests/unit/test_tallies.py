@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from checkpw.tallies import COUNTER, GAUGE, HISTOGRAM, Crowd, CrowdLimits, Family, Tally, Verdict
+from checkpw.tallies import COUNTER, GAUGE, HISTOGRAM, Column, Crowd, CrowdLimits, Family, Tally, Verdict
 
 AUTH = Family(
     "auth_total",
@@ -242,6 +242,17 @@ def test_workers_see_each_other():
     assert here.enter(b"192.0.2.1", 0.0) is Verdict.TOO_MANY_FROM_ADDRESS
     _in_child(lambda: crowd.column(0, limits).leave(b"192.0.2.1"))
     assert here.enter(b"192.0.2.1", 0.0) is Verdict.OK
+
+
+def test_the_first_row_is_one_like_the_others(monkeypatch):
+    """An address whose row is the first is counted by address, too."""
+    monkeypatch.setattr(Column, "_row", lambda column, ip: 0)
+    column = Crowd(2).column(1, CrowdLimits(0, 1, 2))
+    for verdict in (Verdict.OK, Verdict.OK, Verdict.TOO_OFTEN):
+        assert column.enter(b"192.0.2.1", 0.0) is verdict
+        if verdict is Verdict.OK:
+            assert column.enter(b"192.0.2.1", 0.0) is Verdict.TOO_MANY_FROM_ADDRESS
+            column.leave(b"192.0.2.1")
 
 
 def test_forgetting_a_worker_touches_no_other():
