@@ -8,6 +8,8 @@ from checkpw.operations import FROM_CHILD, NULL, TO_CHILD, Close, Kill, Spawn, T
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from checkpw.credentials import Credentials
     from checkpw.operations import Ended, Steps
 
@@ -17,6 +19,8 @@ MISUSE_STATUS = 2
 
 DIAGNOSTICS_BYTES = 4096
 """How much of what a checker writes to its standard error is logged."""
+
+WIRING = ((NULL, (0, 1)), (FROM_CHILD, (2,)), (TO_CHILD, (3,)))
 
 
 class Answer:
@@ -43,10 +47,15 @@ class Checker:
         argv: the program and its arguments, e.g. `checkpassword true`.
     """
 
-    __slots__ = ("_environ", "_reject_statuses", "_timeout", "argv")
+    __slots__ = ("_environ", "_reject_statuses", "_short_cut", "_timeout", "argv")
 
     def __init__(
-        self, argv: list[bytes], environ: dict[bytes, bytes], reject_statuses: frozenset[int], timeout: float
+        self,
+        argv: list[bytes],
+        environ: dict[bytes, bytes],
+        reject_statuses: frozenset[int],
+        timeout: float,
+        short_cut: "Callable[[], Callable[[], int] | None] | None" = None,
     ) -> None:
         """Use a program.
 
@@ -55,17 +64,25 @@ class Checker:
             environ: its environment.
             reject_statuses: exit statuses that mean no. 1 does by the interface; vchkpw and cvm have others.
             timeout: seconds that it has; past them its process group is killed.
+            short_cut: asked before each start, gives what a forked child of ours does to the same effect in place of
+                the program, or None where the program is to be run.
         """
         self.argv = argv
         self._environ = environ
         self._reject_statuses = reject_statuses
         self._timeout = timeout
+        self._short_cut = short_cut
+
+    def for_client(self, origin: dict[bytes, bytes]) -> "Checker":
+        """Return a checker that is told, in its environment, where a client comes from."""
+        return Checker(self.argv, self._environ | origin, self._reject_statuses, self._timeout)
 
     def ask(self, credentials: "Credentials") -> "Steps[Answer]":
         """Run the program and return its answer; whatever is no clear answer is TEMPORARY."""
         record = credentials.encode()
+        instead = self._short_cut() if self._short_cut is not None else None
         try:
-            child = yield Spawn(self.argv, self._environ, ((NULL, (0, 1)), (FROM_CHILD, (2,)), (TO_CHILD, (3,))))
+            child = yield Spawn(self.argv, self._environ, WIRING, instead)
         except OSError as error:
             return Answer(TEMPORARY, f"unable to run it: {error.strerror}")
         try:

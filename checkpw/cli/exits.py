@@ -41,7 +41,7 @@ def run(name: str, main: "Callable[[list[bytes], dict[bytes, bytes]], int | chai
         if status != 1:  # a no is an answer, not news
             _say(f"{name}: {error}")
     except BaseException as error:  # noqa: BLE001  whatever it was, it must not become status 1
-        _say(f"{name}: unexpected trouble: {_without_values(error)}")
+        _say(f"{name}: unexpected trouble: {without_values(error)}")
     finally:
         posix._exit(status)  # noqa: SLF001  the name says what it skips, not that it is private
 
@@ -50,7 +50,7 @@ def _interrupted(number: int, _frame: object) -> None:
     raise TemporaryFailure(f"ended by signal {number}")
 
 
-def _without_values(error: BaseException) -> str:
+def without_values(error: BaseException) -> str:
     """Name an exception and where it came from; its text could hold a password."""
     where = error.__traceback__
     while where is not None and where.tb_next is not None:

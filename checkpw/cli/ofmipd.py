@@ -4,7 +4,7 @@ import posix
 import time
 
 from checkpw import chain
-from checkpw.cli import settings
+from checkpw.cli import exits, settings
 from checkpw.errors import CheckpwError, TemporaryFailure
 from checkpw.logline import render
 from checkpw.peer import Peer
@@ -13,6 +13,9 @@ from checkpw.submission import Submission
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
     from checkpw.logline import Value
 
 REFUSAL = b"451 4.3.0 unable to read configuration\r\n"
@@ -33,30 +36,39 @@ def main(argv: list[bytes], environ: dict[bytes, bytes]) -> int:
     chain.keep_to_ourselves()
     chain.collect_children()
     try:
-        submission = compose(argv, environ)
+        tls = settings.read_starttls(settings.Environment(environ))
+        submission = compose(argv, environ, offers_starttls=tls is not None)
     except CheckpwError:
         _say_last(REFUSAL)
         raise
-    StdioRunner().run(submission.serve())
+    StdioRunner(tls=tls, leave=_leave).run(submission.serve())
     return 0
 
 
-def compose(argv: list[bytes], environ: dict[bytes, bytes]) -> Submission:
+def compose(argv: list[bytes], environ: dict[bytes, bytes], *, offers_starttls: bool = False) -> Submission:
     """Build the session that arguments and environment describe; raises `TemporaryFailure` if they do not."""
     name_cdb, hostname, checker_argv = settings.read_arguments(argv[1:])
     environment = settings.Environment(environ)
     names = settings.open_names(name_cdb)  # before the door changes the directory
+    # What programs of ours get: the descriptors that these name are closed in them.
+    handed_on = {name: value for name, value in environ.items() if name not in settings.TLS_VARIABLES}
     return Submission(
         settings.read_policy(environment, hostname),
         Peer.from_environment(environ),
         settings.open_door(environment, hostname, iter(range(1, 1 << 62))),
-        settings.read_checker(environment, checker_argv, environ),
-        environ,
+        settings.read_checker(environment, checker_argv, handed_on, argv[0]),
+        handed_on,
         names=names,
+        offers_starttls=offers_starttls,
         log=_log,
         now=time.time,
         pid=posix.getpid(),
     )
+
+
+def _leave(function: "Callable[[], int]") -> "NoReturn":
+    """End a forked child."""
+    exits.run("ofmipd", lambda _argv, _environ: function())
 
 
 def _log(fields: "dict[str, Value]") -> None:

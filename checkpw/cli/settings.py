@@ -13,7 +13,7 @@ from checkpw.smtp.limits import Limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from checkpw.names import Names
     from checkpw.queue.base import Door
@@ -152,7 +152,7 @@ def read_policy(environment: Environment, hostname: bytes) -> Policy:
         hostname,
         limits,
         relays_for_all=environment.is_set(b"RELAYCLIENT") and not environment.is_set(b"OFMIPD_REQUIRE_AUTH"),
-        requires_tls=environment.is_set(b"OFMIPD_REQUIRE_TLS") or environment.word(b"UCSPITLS") == b"!",
+        requires_tls=environment.is_set(b"OFMIPD_REQUIRE_TLS") or _starttls_policy(environment) == b"!",
         header_bytes=environment.number(b"OFMIPD_HEADER_BYTES", 256 * 1024),
         hops=environment.number(b"OFMIPD_HOPS", 100, 1),
         idle_timeout=environment.seconds(b"OFMIPD_TIMEOUT", DEFAULT_TIMEOUT, control=b"timeoutsmtpd"),
@@ -163,6 +163,39 @@ def read_policy(environment: Environment, hostname: bytes) -> Policy:
         id_host=rules.rewrite(environment.host(b"QMAILIDHOST", b"idhost", b"IDHOST")),
         keeps_groups=groups == b"keep",
     )
+
+
+def _starttls_policy(environment: Environment) -> bytes:
+    """Return what `$UCSPITLS` says (authup(8) of acceptutils): `!` demands TLS, `-` is no, everything else an offer."""
+    if environment.is_set(b"DISABLETLS") or not environment.is_set(b"UCSPITLS"):
+        return b"-"
+    return environment.word(b"UCSPITLS")
+
+
+TLS_VARIABLES = (b"SSLCTLFD", b"SSLREADFD", b"SSLWRITEFD")
+
+
+def read_starttls(environment: Environment) -> tuple[int, int, int] | None:
+    """Return control, reading and writing descriptor of the UCSPI-TLS server, None where STARTTLS is not offered.
+
+    Raises:
+        TemporaryFailure: what should be one of them cannot be.
+    """
+    given = [environment.word(name) for name in TLS_VARIABLES]
+    if _starttls_policy(environment) == b"-" or not any(given):
+        return None
+    control, reading, writing = map(_descriptor, TLS_VARIABLES, given)
+    return control, reading, writing
+
+
+def _descriptor(name: bytes, text: bytes) -> int:
+    if not text.isdigit() or len(text) > MAX_DIGITS or int(text) <= 2:
+        raise TemporaryFailure(f"{name.decode()}: {text!a} is not the number of a descriptor above 2")
+    try:
+        posix.fstat(int(text))
+    except (OSError, OverflowError):
+        raise TemporaryFailure(f"{name.decode()}: descriptor {text.decode()} is closed") from None
+    return int(text)
 
 
 def read_host_rules(environment: Environment) -> HostRules:
@@ -189,8 +222,17 @@ def open_names(path: bytes) -> "Names | None":
     return Names(path)
 
 
-def read_checker(environment: Environment, chain: list[bytes], environ: dict[bytes, bytes]) -> Checker | None:
-    """Return who is asked about logins, None if nobody is."""
+def read_checker(
+    environment: Environment, chain: list[bytes], environ: dict[bytes, bytes], launcher: bytes = b""
+) -> Checker | None:
+    """Return who is asked about logins, None if nobody is.
+
+    Args:
+        environment: settings.
+        chain: checker, and what it is to run.
+        environ: environment of the checker.
+        launcher: path of our own program, beside which our own checkpassword is known; empty to start that, too.
+    """
     if not chain:
         return None
     codes = environment.word(b"OFMIPD_REJECT_CODES", b"1").replace(b",", b" ").split()
@@ -203,7 +245,29 @@ def read_checker(environment: Environment, chain: list[bytes], environ: dict[byt
         ):
             raise TemporaryFailure(f"OFMIPD_REJECT_CODES: {code!a} cannot mean no")
     timeout = environment.seconds(b"OFMIPD_CHECKER_TIMEOUT", 30.0)
-    return Checker(chain, environ, frozenset({1, *map(int, codes)}), timeout)
+    # Only a look at the name: the rest, and the modules for it, can wait until somebody logs in.
+    may_be_ours = launcher and len(chain) == 2 and chain[0].rpartition(b"/")[2] == b"checkpassword"
+    short_cut = _short_cut(chain, environ, launcher) if may_be_ours else None
+    return Checker(chain, environ, frozenset({1, *map(int, codes)}), timeout, short_cut)
+
+
+def _short_cut(
+    argv: list[bytes], environ: dict[bytes, bytes], launcher: bytes
+) -> "Callable[[], Callable[[], int] | None]":
+    """Return what finds out whether the checker is our own, and if so, has a forked child of ours be it."""
+
+    def find() -> "Callable[[], int] | None":
+        from checkpw.cli import verification
+
+        return be_checkpassword if verification.is_ours(argv, environ, launcher) else None
+
+    def be_checkpassword() -> int:
+        from checkpw.cli import checkpassword, exits
+
+        # As its launcher, in an environment that may be another one than that of the process.
+        exits.run("checkpassword", lambda _argv, _environ: checkpassword.main([b"checkpassword", b"true"], environ))
+
+    return find
 
 
 def open_door(environment: Environment, hostname: bytes, serial: "Iterator[int]") -> "Door":
