@@ -69,15 +69,13 @@ class Peer:
     Attributes:
         line: the connection.
         pid, uid: of the process that made it.
-        is_idle: whether nobody has asked anything that is not answered.
     """
 
-    __slots__ = ("is_idle", "line", "pid", "uid")
+    __slots__ = ("line", "pid", "uid")
 
     def __init__(self, line: socket.socket) -> None:
         self.line = line
         self.pid, self.uid = other_end(line)
-        self.is_idle = True
 
 
 class Server:
@@ -132,16 +130,13 @@ class Server:
         await self._drain()
 
     async def _drain(self) -> None:
-        for listener in self._listeners:
-            self._accept(listener)  # who has connected by now is served
         self._pause()
         for listener in self._listeners:
             listener.close()
-        for _ in range(3):
-            await asyncio.sleep(0)  # what has arrived by now is read
-        for task, peer in self._peers.items():
-            if peer.is_idle:
-                task.cancel()
+        for peer in self._peers.values():
+            with contextlib.suppress(OSError):  # it has gone away
+                # What has arrived is still read, and then the end.
+                peer.line.shutdown(socket.SHUT_RD)
         if self._peers:
             await asyncio.wait(self._peers, timeout=self._limits.timeout)
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -214,14 +209,10 @@ class Server:
                         if not data:
                             return
                         questions = reader.feed(data)
-                peer.is_idle = False
                 for question in questions:
                     answer = await self._answer(peer, question)
                     async with asyncio.timeout(self._limits.timeout):
                         await loop.sock_sendall(peer.line, answer)
-                peer.is_idle = True
-                if self._stopping.is_set():
-                    return
         except TimeoutError:
             self._tell(peer, "timeout")
         except OSError:

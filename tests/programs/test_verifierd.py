@@ -532,7 +532,7 @@ def test_nobody_computes_for_who_has_gone(daemon, tools):
 
 def test_what_was_asked_is_answered_before_the_end(daemon):
     """SIGTERM: what has come is answered, connections that ask nothing are closed, the socket is gone, status 0."""
-    verifier = daemon()
+    verifier = daemon("--timeout", "300")
     with verifier.connect() as idle, verifier.connect() as asking:
         assert verifier.ask(b"joe\0secret\0\0")[0] == b"0"
         verifier.process.send_signal(signal.SIGSTOP)
