@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures.thread  # which the loop would import when it is too late, for fsync
+import concurrent.futures.thread  # noqa: F401  which the loop would import when it is too late, for fsync
 import os
 import pwd
 import signal
@@ -26,11 +26,11 @@ from checkpw.operations import OPENER, VERIFIER
 from checkpw.runners.channel import Answerer, Handler
 from checkpw.service import listeners as places
 from checkpw.service.addresses import Networks
-from checkpw.service.counters import Beats, Counters
+from checkpw.service.counters import Beats, Counters, families
 from checkpw.service.listeners import Listener, Wanted
 from checkpw.service.opener import Opener
 from checkpw.service.remote import Pass, RemoteDoor
-from checkpw.service.supervisor import BEGIN, DRAIN, LINE, QUIT, READY, WORKER, WORKER_ROLE, Plan, Role
+from checkpw.service.supervisor import BEGIN, DRAIN, LINE, METRICS, QUIT, READY, WORKER, WORKER_ROLE, Plan, Role
 from checkpw.service.turns import Turns
 from checkpw.service.verifier import Pool, Program, Verifier
 from checkpw.service.worker import Rules, Worker
@@ -57,6 +57,15 @@ SPARE = 64
 
 BEAT = 5.0
 """Seconds between two signs of life of a worker."""
+
+HUNG = 30.0
+"""Seconds without a sign of life after which a worker is not well."""
+
+NETWORK_ROLES = (WORKER_ROLE, METRICS)
+"""Who talks to strangers, and is confined."""
+
+NAMES = {WORKER_ROLE: b"wrk", VERIFIER: b"vfy", OPENER: b"opn", METRICS: b"met"}
+"""What follows `submissiond-` in ps(1), where 15 bytes are shown."""
 
 DOOR_ENVIRONMENT = (b"CONTROLDIR", b"HOME", b"LANG", b"LC_ALL", b"PATH", b"TMPDIR", b"TZ")
 """What of our environment programs behind the door get, and everything that begins with QMAIL."""
@@ -111,7 +120,7 @@ class Wishes:
             return {}
         if not user:
             raise Misuse("started as root: --user has to say who talks to clients")
-        return {WORKER_ROLE: _user(user), OPENER: _user(door_user or user)}
+        return {WORKER_ROLE: _user(user), METRICS: _user(user), OPENER: _user(door_user or user)}
 
     @property
     def certificates(self) -> list[tuple[str, str | None]]:
@@ -160,26 +169,66 @@ def listeners_of(wishes: Wishes, activated: list[socket.socket]) -> list[Listene
     return made
 
 
-def make_plan(wishes: Wishes, listening: list[Listener], tally: Tally, crowd: Crowd, beats: Beats) -> Plan:
+def metrics_listener(wishes: Wishes) -> socket.socket | None:
+    """Return the socket that Prometheus connects to, None if nobody wants it; raises as `listeners_of`."""
+    place = wishes.options["metrics"]
+    if not place:
+        return None
+    try:
+        listening = places.listen(Wanted(place))
+    except ValueError as error:
+        raise Misuse(f"--metrics: {error}") from None
+    return listening[0]
+
+
+class Shared:
+    """What all processes of all generations have in common.
+
+    Attributes:
+        listeners: for clients.
+        metrics: for Prometheus; None if nobody wants it.
+        tally, crowd, beats: tables in shared memory.
+        busy: slots of workers that are there.
+    """
+
+    def __init__(self, listeners: list[Listener], metrics: socket.socket | None, slots: int) -> None:
+        """Make the tables; before anything is forked."""
+        self.listeners = listeners
+        self.metrics = metrics
+        names = tuple(dict.fromkeys(listener.name for listener in listeners))
+        self.tally = Tally(families(names), slots)
+        self.crowd = Crowd(slots)
+        self.beats = Beats(slots)
+
+    def died(self, slot: int) -> None:
+        """Take a worker out that has died."""
+        self.tally.forget(slot)
+        self.crowd.forget(slot)
+        self.beats.stop(slot)
+
+
+def make_plan(wishes: Wishes, shared: Shared) -> Plan:
     """Read everything that the settings name, and return the processes of one generation.
 
     Raises:
         CheckpwError: something is not there or makes no sense; nothing has been started.
     """
-    parts = Parts(wishes, listening, tally, crowd, beats)
-    verifier = Role(VERIFIER, parts.run_verifier) if wishes.checker else None
-    return Plan(verifier, Role(OPENER, parts.run_opener), Role(WORKER_ROLE, parts.run_worker), wishes.workers)
+    parts = Parts(wishes, shared)
+    roles = [Role(OPENER, parts.run_opener), Role(WORKER_ROLE, parts.run_worker)]
+    if wishes.checker:
+        roles.append(Role(VERIFIER, parts.run_verifier))
+    if shared.metrics is not None:
+        roles.append(Role(METRICS, parts.run_metrics))
+    return Plan(roles, wishes.workers)
 
 
 class Parts:
     """What the processes of one generation have in common; each method that begins with `run` is one of them."""
 
-    def __init__(self, wishes: Wishes, listening: list[Listener], tally: Tally, crowd: Crowd, beats: Beats) -> None:
+    def __init__(self, wishes: Wishes, shared: Shared) -> None:
+        """Read what the settings name."""
         self._wishes = wishes
-        self._listeners = listening
-        self._tally = tally
-        self._crowd = crowd
-        self._beats = beats
+        self._shared = shared
         environment = wishes.environment()
         self._policies = {
             (requires_tls, relays): self._policy(requires_tls=requires_tls, relays=relays)
@@ -191,6 +240,12 @@ class Parts:
         self._names: Names | None = settings.open_names(wishes.name_cdb)
         self._context = certificates.load(wishes.certificates) if wishes.certificates else None
         self._key = tickets.shared_key()
+        self._new_loop = _loop_factory(wishes.options["loop"])
+        if shared.metrics is not None:
+            try:
+                import checkpw.service.metrics  # noqa: F401  now, while there are files
+            except ImportError:
+                raise TemporaryFailure("prometheus_client is not installed: want checkpw[metrics]") from None
 
     def _policy(self, *, requires_tls: bool, relays: bool) -> Policy:
         environment = self._wishes.environment(OFMIPD_REQUIRE_TLS=requires_tls, RELAYCLIENT=relays)
@@ -239,8 +294,8 @@ class Parts:
 
     def run_worker(self, control: socket.socket, slot: int) -> int:
         """Talk to clients."""
-        loop = self._loop()
         self._become(WORKER_ROLE, keeps_listeners=True)
+        loop = self._loop()  # now, so that it does not begin what it may not go on with: uvloop tries io_uring(7)
         wishes, options = self._wishes, self._wishes.options
         limits = CrowdLimits(options["max_connections"], options["max_per_address"], options["max_per_minute"])
         rules = Rules(
@@ -255,10 +310,10 @@ class Parts:
             connections=options["max_connections"],
             handshakes=options["max_handshakes"],
         )
-        counters = Counters(self._tally, self._tally.slot(slot))
-        worker = Worker(
-            loop, self._listeners, rules, self._make_door, self._names, self._crowd.column(slot, limits), counters
-        )
+        shared = self._shared
+        counters = Counters(shared.tally, shared.tally.slot(slot))
+        crowd = shared.crowd.column(slot, limits)
+        worker = Worker(loop, shared.listeners, rules, self._make_door, self._names, crowd, counters)
 
         def hear(word: bytes, end: socket.socket | None) -> None:
             if word == BEGIN:
@@ -273,13 +328,25 @@ class Parts:
                         worker.attach(service, end)
 
         def beat() -> None:
-            self._beats.beat(slot)
+            shared.beats.beat(slot)
             loop.call_later(BEAT, beat)
 
         beat()
         _listen_to(loop, control, hear)
         control.send(READY)
         loop.run_forever()
+        return 0
+
+    def run_metrics(self, control: socket.socket, _slot: int) -> int:
+        """Tell Prometheus."""
+        from checkpw.service import metrics
+
+        shared = self._shared
+        assert shared.metrics is not None
+        server = metrics.Server(shared.metrics, shared.tally, lambda: shared.beats.oldest() < HUNG)
+        self._become(METRICS, keeps_listeners=False)
+        control.send(READY)
+        metrics.serve(server, control)
         return 0
 
     def _make_door(self, pass_: Pass) -> Door:
@@ -291,43 +358,57 @@ class Parts:
         loop.set_exception_handler(_tell_trouble)
         return loop
 
-    def _new_loop(self) -> asyncio.AbstractEventLoop:
-        """Return the event loop that was asked for; uvloop if it is there, when it is left to us."""
-        wanted = self._wishes.options["loop"]
-        if wanted != "asyncio":
-            try:
-                import uvloop
-            except ImportError:
-                if wanted == "uvloop":
-                    raise TemporaryFailure("uvloop is not installed: want checkpw[uvloop]") from None
-            else:
-                loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-                return loop
-        return asyncio.new_event_loop()
-
     def _become(self, role: str, *, keeps_listeners: bool) -> bytes:
         """Become who this role is, with what it needs and nothing else; return the key of tickets, if it gets it."""
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         chain.collect_children()
         key = b""
-        if role == WORKER_ROLE:
+        if role in NETWORK_ROLES:
             confine.into_nowhere()
         else:
             key = tickets.load_key(self._key)
         os.close(self._key)
         if not keeps_listeners:
-            for listener in self._listeners:
+            for listener in self._shared.listeners:
                 listener.socket.close()
+        if role != METRICS and self._shared.metrics is not None:
+            self._shared.metrics.close()
         if role in self._wishes.identities:
             privileges.become(*self._wishes.identities[role])
+        confine.name(b"submissiond-" + NAMES[role])
+        if role in NETWORK_ROLES:
+            confined = confine.forbid()
+            if not confined.has_filter:
+                _log("warning", f"system calls are not filtered: {confined.reason}")
         return key
+
+
+def _loop_factory(wanted: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return what makes the event loop that was asked for: uvloop's if it is there, when it is left to us.
+
+    Raises:
+        TemporaryFailure: it is not there. Now, and not in a worker, who sees no files any more.
+    """
+    if wanted != "asyncio":
+        try:
+            import uvloop
+        except ImportError:
+            if wanted == "uvloop":
+                raise TemporaryFailure("uvloop is not installed: want checkpw[uvloop]") from None
+        else:
+            return uvloop.new_event_loop
+    return asyncio.new_event_loop
 
 
 def _tell_trouble(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Log a fault of ours that ended a session, or something of the kind; the process goes on."""
     error = context.get("exception")
     text = exits.without_values(error) if isinstance(error, BaseException) else str(context.get("message"))
-    os.write(2, render(PROGRAM, {"pid": os.getpid(), "event": "trouble", "text": text}))
+    _log("trouble", text)
+
+
+def _log(event: str, text: str) -> None:
+    os.write(2, render(PROGRAM, {"pid": os.getpid(), "event": event, "text": text}))
 
 
 def _serve(loop: asyncio.AbstractEventLoop, control: socket.socket, handler: Callable[[], Handler]) -> None:
@@ -349,7 +430,7 @@ def _listen_to(
     loop: asyncio.AbstractEventLoop, control: socket.socket, hear: Callable[[bytes, socket.socket | None], None]
 ) -> None:
     """Pass on what the supervisor says; that it is gone is QUIT."""
-    control.setblocking(False)
+    control.settimeout(0)
 
     def readable() -> None:
         try:

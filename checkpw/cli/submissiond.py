@@ -10,20 +10,16 @@ import click
 
 from checkpw import chain, notify
 from checkpw.cli import exits
-from checkpw.cli.generation import Wishes, listeners_of, make_plan
+from checkpw.cli.generation import HUNG, Shared, Wishes, listeners_of, make_plan, metrics_listener
 from checkpw.errors import Misuse, TemporaryFailure
 from checkpw.logline import render
 from checkpw.service import counters
 from checkpw.service.supervisor import Supervisor, Surroundings
-from checkpw.tallies import Crowd, Tally
 
 PROGRAM = "submissiond"
 
 GENERATIONS = 4
 """How many generations of workers there may be at once: the newest, and those that still have sessions."""
-
-HUNG = 30.0
-"""Seconds without a sign of life from a worker's event loop."""
 
 SETTINGS = (
     ("--queue", "OFMIPD_QUEUE", "URL", "Where mail goes: maildir:/PATH, sendmail:/PATH, smtp://HOST:PORT, lmtp://..."),
@@ -148,37 +144,30 @@ def command(environ: dict[bytes, bytes], /, **options: Any) -> int:
     What follows -- is as for ofmipd(8): a name.cdb or '', our host name, and the checkpassword program with the
     program that it is to run, usually true. Mail is taken from who has logged in, and from --relay-from.
     """
+    activated = [one for _, one in notify.take_activated(environ, os.getpid())]
+    notifier = notify.Notifier(environ, os.getpid())
     wishes = Wishes(options, environ)
-    activated = notify.take_activated(environ)
-    listening = listeners_of(wishes, activated)
     slots = GENERATIONS * wishes.workers
-    names = tuple(dict.fromkeys(listener.name for listener in listening))
-    tally, crowd = Tally(counters.families(names), slots), Crowd(slots)
-    beats = counters.Beats(slots)
+    shared = Shared(listeners_of(wishes, activated), metrics_listener(wishes), slots)
     chain.keep_to_ourselves()
 
     def log(words: str) -> None:
         os.write(2, render(PROGRAM, {"pid": os.getpid(), "event": "server", "text": words}))
 
-    def worker_died(slot: int) -> None:
-        tally.forget(slot)
-        crowd.forget(slot)
-
     def print_counters() -> None:
-        for line in counters.render(tally):
+        for line in counters.render(shared.tally):
             log(line)
 
     around = Surroundings(
-        make_plan=lambda: make_plan(wishes, listening, tally, crowd, beats),
+        make_plan=lambda: make_plan(wishes, shared),
         fork=_fork,
         log=log,
-        notify=lambda words: notify.notify(words, environ),
-        worker_died=worker_died,
-        is_alive=lambda slot: beats.age(slot) < HUNG,
+        notifier=notifier,
+        worker_died=shared.died,
+        is_alive=lambda slot: shared.beats.age(slot) < HUNG,
         print_counters=print_counters,
         slots=slots,
         drain_time=wishes.drain_time,
-        watchdog=notify.watchdog_interval(environ),
     )
     return Supervisor(around).run()
 

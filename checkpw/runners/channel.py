@@ -1,7 +1,7 @@
 """Both ends of the line between two processes of ours: requests one way, answers the other (`checkpw.frames`).
 
-Every frame begins with a field that says whether a descriptor goes with it, then a number: an answer repeats that of its
-request, so that many are under way at once. What one turn of the event loop has to say is written at once.
+Every frame begins with a field that says whether a descriptor goes with it, then a number: an answer repeats that of
+its request, so that many are under way at once. What one turn of the event loop has to say is written at once.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Line:
             broken: called once, when the other side is gone or does not keep to the protocol.
             takes_descriptors: what the other side sends may come with a descriptor; else the kernel drops it.
         """
-        end.setblocking(False)
+        end.settimeout(0)
         self._loop = loop
         self._end = end
         self._heard = heard
@@ -103,9 +103,10 @@ class Line:
         for level, kind, content in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 self._descriptors.extend(array.array("i", content[: len(content) - len(content) % 4]))
+        if not data:
+            self._break()
+            return
         try:
-            if not data:
-                raise BadFrame("gone")
             for fields in self._reader.feed(data):
                 self._heard(fields[1:], self._descriptor_for(fields))
                 if not self.is_open:

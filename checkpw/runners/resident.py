@@ -290,66 +290,7 @@ class Descriptors:
         return child
 
     def _wait(self, operation: operations.Wait, drive: Drive) -> object:
-        child, listen = operation.child, operation.listen
-        handle = spawning.open_process(child.pid)
-        output = b""
-
-        def hear() -> None:
-            nonlocal output, listen
-            if listen is None:
-                return
-            try:
-                piece = os.read(listen, BLOCK)
-            except BlockingIOError:
-                return
-            output += piece[: max(0, operation.keep - len(output))]
-            if not piece:
-                loop.remove_reader(listen)
-                listen = None  # end of file: nobody writes there any more
-
-        ticking: asyncio.TimerHandle | None = None
-
-        def look() -> None:
-            nonlocal ticking
-            pid, status = os.waitpid(child.pid, os.WNOHANG)
-            if not pid:
-                if handle < 0:
-                    ticking = loop.call_later(PATIENCE, look)
-                return
-            settle()
-            hear()  # what was written just before the end
-            self._forget(child)
-            drive.resume(Ended(os.waitstatus_to_exitcode(status), output))
-
-        def undo() -> None:
-            if ticking is not None:
-                ticking.cancel()
-            if handle >= 0:
-                os.close(handle)
-
-        def expire() -> None:
-            settle()
-            late = TimedOut()
-            late.output = output
-            drive.resume(None, late)
-
-        loop = self._loop
-        watched = tuple(descriptor for descriptor in (handle, listen) if descriptor is not None and descriptor >= 0)
-        timer = None if operation.timeout is None else loop.call_later(operation.timeout, expire)
-        stop = self._until(drive, None, watched, undo)
-
-        def settle() -> None:
-            if timer is not None:
-                timer.cancel()
-            stop()
-
-        drive.forget = settle
-        if listen is not None:
-            loop.add_reader(listen, hear)
-        if handle >= 0:
-            loop.add_reader(handle, look)
-        else:
-            ticking = loop.call_later(0.0, look)
+        _Waiting(self._loop, operation, drive, self._forget).begin()
         return PENDING
 
     def _kill(self, operation: operations.Kill, drive: Drive) -> object:
@@ -403,6 +344,78 @@ class Descriptors:
             self._forget(child)
             if spawning.kill_group(child.pid):
                 os.waitpid(child.pid, 0)
+
+
+class _Waiting:
+    """Somebody waits for a child, and reads what it says meanwhile."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        operation: operations.Wait,
+        drive: Drive,
+        forget: Callable[[Child], None],
+    ) -> None:
+        self._loop = loop
+        self._operation = operation
+        self._drive = drive
+        self._forget = forget
+        self._output = b""
+        self._listen = operation.listen
+        self._handle = spawning.open_process(operation.child.pid)
+        self._timer: asyncio.TimerHandle | None = None
+        self._ticking: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        if self._operation.timeout is not None:
+            self._timer = self._loop.call_later(self._operation.timeout, self._expire)
+        if self._listen is not None:
+            self._loop.add_reader(self._listen, self._hear)
+        if self._handle >= 0:
+            self._loop.add_reader(self._handle, self._look)
+        else:
+            self._ticking = self._loop.call_later(0.0, self._look)
+        self._drive.forget = self._settle
+
+    def _settle(self) -> None:
+        for timer in (self._timer, self._ticking):
+            if timer is not None:
+                timer.cancel()
+        if self._listen is not None:
+            self._loop.remove_reader(self._listen)
+        if self._handle >= 0:
+            self._loop.remove_reader(self._handle)
+            os.close(self._handle)
+
+    def _hear(self) -> None:
+        if self._listen is None:
+            return
+        try:
+            piece = os.read(self._listen, BLOCK)
+        except BlockingIOError:
+            return
+        self._output += piece[: max(0, self._operation.keep - len(self._output))]
+        if not piece:
+            self._loop.remove_reader(self._listen)
+            self._listen = None  # end of file: nobody writes there any more
+
+    def _look(self) -> None:
+        child = self._operation.child
+        pid, status = os.waitpid(child.pid, os.WNOHANG)
+        if not pid:
+            if self._handle < 0:
+                self._ticking = self._loop.call_later(PATIENCE, self._look)
+            return
+        self._hear()  # what was written just before the end
+        self._settle()
+        self._forget(child)
+        self._drive.resume(Ended(os.waitstatus_to_exitcode(status), self._output))
+
+    def _expire(self) -> None:
+        self._settle()
+        late = TimedOut()
+        late.output = self._output
+        self._drive.resume(None, late)
 
 
 def _drop(function: Callable[..., object], *arguments: object) -> None:

@@ -107,9 +107,18 @@ class Beats:
         """Say that the loop of this slot turns."""
         self._times[slot] = time.monotonic()
 
+    def stop(self, slot: int) -> None:
+        """Expect nothing of this slot any more."""
+        self._times[slot] = 0.0
+
     def age(self, slot: int) -> float:
         """Return the seconds since then."""
         return time.monotonic() - self._times[slot]
+
+    def oldest(self) -> float:
+        """Return the seconds since the sign of life that is longest ago, of slots from which one is expected."""
+        beats = [beat for beat in self._times if beat]
+        return time.monotonic() - min(beats) if beats else float("inf")
 
 
 def render(tally: Tally) -> list[str]:

@@ -106,7 +106,7 @@ def listen(wanted: Wanted) -> list[socket.socket]:
 
 def prepare(listening: socket.socket) -> None:
     """Set what accepted connections inherit."""
-    listening.setblocking(False)
+    listening.settimeout(0)
     if listening.family != socket.AF_UNIX:
         # Replies are collected and written at once: what is written is to go out now.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -19,6 +19,8 @@ from checkpw.operations import OPENER, VERIFIER
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from checkpw.notify import Notifier
+
 READY = b"r"
 """A child: I can be used."""
 LINE = {VERIFIER: b"v", OPENER: b"o"}
@@ -30,7 +32,7 @@ BEGIN = b"b"
 DRAIN = b"d"
 """To a worker: accept nobody any more."""
 QUIT = b"q"
-"""To a verifier or opener: nobody will ask you any more."""
+"""To who is no worker: nobody will ask you any more."""
 
 START_TIME = 60.0
 """Seconds that a child has to become ready."""
@@ -45,7 +47,7 @@ YOUNG = 30.0
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
 
 
-WORKER_ROLE = "worker"
+WORKER_ROLE, METRICS = "worker", "metrics"
 
 KILL_AFTER = 30.0
 """Seconds after the time of a drain in which a generation must be gone."""
@@ -61,7 +63,7 @@ class Role:
     """A kind of process.
 
     Attributes:
-        name: VERIFIER, OPENER or "worker".
+        name: VERIFIER, OPENER, METRICS or WORKER_ROLE.
         run: what it does, given its control socket and slot; its result is the exit status.
     """
 
@@ -77,8 +79,9 @@ class Plan:
 
     __slots__ = ("roles", "workers")
 
-    def __init__(self, verifier: Role | None, opener: Role, worker: Role, workers: int) -> None:
-        self.roles = {OPENER: opener, WORKER_ROLE: worker} | ({VERIFIER: verifier} if verifier is not None else {})
+    def __init__(self, roles: list[Role], workers: int) -> None:
+        """Have one process of each role, and so many workers."""
+        self.roles = {role.name: role for role in roles}
         self.workers = workers
 
 
@@ -143,13 +146,12 @@ class Surroundings:
         make_plan: reads the settings; raises `CheckpwError` when they make no sense.
         fork: starts a child that runs a function and leaves with the status that it returns; gives its pid.
         log: takes a line for people.
-        notify: tells the service manager (sd_notify(3)).
+        notifier: tells the service manager (sd_notify(3)).
         worker_died: takes the slot of a worker that is gone.
         is_alive: tells whether the worker of a slot still turns its event loop.
         print_counters: on SIGUSR1.
         slots: how many workers there may be over all generations.
         drain_time: seconds that sessions have to end, until they are told to.
-        watchdog: seconds in which the service manager wants a sign of life; None if it wants none.
     """
 
     __slots__ = (
@@ -158,10 +160,9 @@ class Surroundings:
         "is_alive",
         "log",
         "make_plan",
-        "notify",
+        "notifier",
         "print_counters",
         "slots",
-        "watchdog",
         "worker_died",
     )
 
@@ -171,24 +172,22 @@ class Surroundings:
         make_plan: Callable[[], Plan],
         fork: Callable[[str, Callable[[], int]], int],
         log: Callable[[str], None],
-        notify: Callable[[str], None],
+        notifier: Notifier,
         worker_died: Callable[[int], None],
         is_alive: Callable[[int], bool],
         print_counters: Callable[[], None],
         slots: int,
         drain_time: float,
-        watchdog: float | None,
     ) -> None:
         self.make_plan = make_plan
         self.fork = fork
         self.log = log
-        self.notify = notify
+        self.notifier = notifier
         self.worker_died = worker_died
         self.is_alive = is_alive
         self.print_counters = print_counters
         self.slots = slots
         self.drain_time = drain_time
-        self.watchdog = watchdog
 
 
 class Supervisor:
@@ -250,7 +249,7 @@ class Supervisor:
                 self._kill(generation)
             return
         self._is_ending = True
-        self._around.notify("STOPPING=1")
+        self._around.notifier.stopping("sessions end")
         self._around.log("ends: no new connections, sessions have their time")
         for generation in self._generations:
             if generation.is_ready:
@@ -261,7 +260,7 @@ class Supervisor:
     def _reload(self) -> None:
         if self._is_ending or not self._generations[-1].is_ready:
             return
-        self._around.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self._around.notifier.reloading(time.monotonic_ns() // 1000)
         try:
             plan = self._around.make_plan()
         except CheckpwError as error:
@@ -274,7 +273,7 @@ class Supervisor:
 
     def _stay(self, reason: str) -> None:
         self._around.log(f"stays with what it has: {reason}")
-        self._around.notify("READY=1")
+        self._around.notifier.ready("serves as before")
 
     # Generations.
 
@@ -301,7 +300,7 @@ class Supervisor:
                 self._drain(older)
         pids = " ".join(f"{child.role.name}={child.pid}" for child in generation.children)
         self._around.log(f"is ready: {pids}")
-        self._around.notify(f"READY=1\nMAINPID={os.getpid()}")
+        self._around.notifier.ready("serves")
 
     def _drain(self, generation: Generation) -> None:
         if not generation.is_draining:
@@ -329,13 +328,16 @@ class Supervisor:
 
         pid = self._around.fork(role.name, live)
         theirs.close()
-        ours.setblocking(False)
+        ours.settimeout(0)
         child = Child(pid, role, ours, slot, deaths)
         self._selector.register(ours, selectors.EVENT_READ, child)
-        others = generation.of(WORKER_ROLE) if role.name != WORKER_ROLE else [child]
-        services = [child] if role.name != WORKER_ROLE else generation.of(VERIFIER) + generation.of(OPENER)
+        is_worker = role.name == WORKER_ROLE
+        workers = [child] if is_worker else generation.of(WORKER_ROLE)
+        services = [child] if not is_worker else generation.of(VERIFIER) + generation.of(OPENER)
         generation.children.append(child)
-        for worker in others:
+        if role.name == METRICS:
+            return
+        for worker in workers:
             for service in services:
                 asks, answers = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
                 service.tell(WORKER, answers)
@@ -418,7 +420,7 @@ class Supervisor:
         now = time.monotonic()
         times = [now + LOOK_EVERY]
         times += [late[0] for generation in self._generations for late in generation.replacements]
-        if self._around.watchdog is not None:
+        if self._around.notifier.watchdog_interval is not None:
             times.append(self._next_sign)
         return max(0.0, min(times) - now)
 
@@ -459,9 +461,10 @@ class Supervisor:
         for child in hanging:
             self._around.log(f"worker {child.pid} hangs")
             os.kill(child.pid, signal.SIGKILL)
-        if self._around.watchdog is not None and now >= self._next_sign and not hanging:
-            self._next_sign = now + self._around.watchdog / 2
-            self._around.notify("WATCHDOG=1")
+        interval = self._around.notifier.watchdog_interval
+        if interval is not None and now >= self._next_sign and not hanging:
+            self._next_sign = now + interval
+            self._around.notifier.watchdog()
 
 
 def _do_nothing(_number: int, _frame: object) -> None:
