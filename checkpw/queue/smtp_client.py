@@ -170,7 +170,7 @@ class Connection:
             if self._layer is None:
                 self._reader.feed(data)
             else:
-                yield from self._decrypt(self._layer, data, timeout)
+                self._decrypt(self._layer, data)
         if reply.code == 421:
             raise HopFailed(f"it says {reply.code} {reply.text.decode('ascii', 'replace')}")
         return reply
@@ -223,15 +223,13 @@ class Connection:
             raise HopFailed("connection lost")
         return data
 
-    def _decrypt(self, layer: "TlsLayer", data: bytes, timeout: float) -> "Steps[None]":
+    def _decrypt(self, layer: "TlsLayer", data: bytes) -> None:
         try:
             layer.receive(data)
             while text := layer.read(BLOCK):
                 self._reader.feed(text)
         except OSError as error:
             raise HopFailed(f"TLS: {error}", b"4.7.5") from None
-        if answer := layer.outgoing():  # keys are changed (RFC 8446 section 4.6.3)
-            yield from self._write(answer, timeout)
         if layer.eof and self._reader.is_empty:
             raise HopFailed("connection lost")
 
@@ -261,11 +259,10 @@ class Connection:
 
     def quit(self) -> "Steps[None]":
         """Say goodbye, without waiting for an answer, and close."""
+        words, layer = b"QUIT\r\n", self._layer
         try:
-            yield from self.send(b"QUIT\r\n", GOODBYE_TIMEOUT)
-            if self._layer is not None:
-                yield from self._write(self._layer.close(), GOODBYE_TIMEOUT)
-        except HopFailed:
+            yield from self._write(words if layer is None else layer.write(words) + layer.close(), GOODBYE_TIMEOUT)
+        except (HopFailed, OSError):
             pass  # it is gone already
         except BaseException:  # a signal
             self.drop()

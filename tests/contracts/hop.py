@@ -11,6 +11,7 @@ from checkpw.tls import TlsLayer
 
 HANG_UP = "hang up"
 SILENCE = "silence"
+CLOSE_NOTIFY = "close notify"
 """Answers that are none."""
 
 USUAL = (b"PIPELINING", b"8BITMIME", b"ENHANCEDSTATUSCODES")
@@ -40,11 +41,13 @@ class Hop:
     """What a next hop does, on all its connections.
 
     Attributes:
-        answers: by verb, or by whole line: bytes, HANG_UP or SILENCE, or a list of these to be used up. `greeting` is
-            what it says first, `.` what it says to a message, and `text` to the first bytes of one.
+        answers: by verb, or by whole line: bytes, one of the words above, or a list of these to be used up; `greeting`
+            is what it says first, `.` what it says to a message, and `text` to the first bytes of one.
         messages: those that it took.
         lines: (number of the connection, line) of all that was said to it, but the text of messages.
         writes: how many pieces came.
+        troubles: what went wrong with TLS.
+        ends: how many connections ended TLS as they should.
     """
 
     def __init__(self, extensions=USUAL, *, is_lmtp=False, context=None, is_implicit=False, answers=None, injected=b""):
@@ -58,6 +61,8 @@ class Hop:
         self.lines = []
         self.connections = 0
         self.writes = 0
+        self.troubles = []
+        self.ends = 0
 
     def answer(self, *keys):
         """Give what is said to the first of the keys about which something is known."""
@@ -115,16 +120,24 @@ class HopConnection:
                 if not self._layer.do_handshake():
                     return
                 data = self._layer.read(1 << 24)
-            except OSError:
+                self._hop.ends += self._layer.eof
+            except OSError as error:
+                self._hop.troubles.append(str(error))
                 self.is_over = True
                 return
         self._buffer += data
         while not self.is_over and self._advance():
             pass
 
+    def end_tls(self):
+        """Say that nothing more is said, and keep the connection open."""
+        self._raw += self._layer.close()
+
     def _say(self, answer):
         if answer == HANG_UP:
             self.is_over = True
+        elif answer == CLOSE_NOTIFY:
+            self.end_tls()
         elif answer != SILENCE:
             self._out += answer + b"\r\n"
 
@@ -236,6 +249,12 @@ class MemoryRunner:
         for theirs, *_ in self.connected.values():
             theirs.close()
 
+    def end_tls(self):
+        """End TLS on all connections at the side of the hop, and keep them open."""
+        for theirs, connection, _ in self.connected.values():
+            connection.end_tls()
+            theirs.sendall(connection.take())
+
     def say(self, data):
         """Say something on all connections that nobody asked for."""
         for theirs, *_ in self.connected.values():
@@ -260,6 +279,11 @@ class MemoryRunner:
         self.close(descriptor)
         self.connected[descriptor] = theirs, HopConnection(self.hop), os.fstat(descriptor).st_ino
         return descriptor
+
+    def pump(self):
+        """Let the hop read what was sent to it."""
+        for descriptor in self.connected:
+            self._pump(descriptor)
 
     def _pump(self, descriptor):
         theirs, connection, _ = self.connected[descriptor]

@@ -1,7 +1,7 @@
 """The connections of a relay door: TLS, what a hop offers, and being used again."""
 
 import pytest
-from hop import HANG_UP, SILENCE
+from hop import CLOSE_NOTIFY, HANG_UP, SILENCE
 from messages import TEXT, deliver, envelope, refused
 
 from checkpw.operations import TimedOut
@@ -35,7 +35,7 @@ def test_encrypted(relay, context, certificates, mode):
     greeting = [b"EHLO"] if mode == IMPLICIT else [b"EHLO", b"STARTTLS", b"EHLO"]
     assert hop.verbs() == greeting + [b"MAIL", b"RCPT", b"DATA"] * 2
     runner.run(door.close_idle())
-    assert hop.verbs()[-1] == b"QUIT"
+    assert hop.verbs()[-1] == b"QUIT" and hop.ends == 1
 
 
 @pytest.mark.parametrize(
@@ -72,6 +72,8 @@ def test_a_certificate_that_does_not_fit(relay, context, certificates, mode, wro
     assert (code, status) == (451, b"4.7.5")
     assert words.startswith(b"next hop: TLS: certificate not accepted: ")
     assert b"MAIL" not in hop.verbs() and runner.open_descriptors() == []
+    runner.pump()
+    assert "alert" in hop.troubles[0]
 
 
 @pytest.mark.parametrize("injected", [b"250-hop\r\n250 DSN\r\n", b"2"])
@@ -86,8 +88,28 @@ def test_words_behind_starttls(relay, context, injected):
 def test_starttls_that_fails(relay, context, answer):
     """A hop that offers TLS and does not do it gets no mail in clear."""
     hop, runner, door = relay(mode=MAY, context=context, answers={b"STARTTLS": answer})
-    assert runner.run(refused(deliver(door)))[0] == 451
+    code, _, words = runner.run(refused(deliver(door)))
+    assert code == 451 and (isinstance(answer, str) or words == b"next hop: it says %s to STARTTLS" % answer[:3])
     assert hop.verbs() == [b"EHLO", b"STARTTLS"]
+
+
+def test_what_is_said_in_clear_does_not_count(relay, context):
+    """What a hop, or somebody on the way, offers before TLS is forgotten."""
+    answers = {b"EHLO": [b"250-hop\r\n250-STARTTLS\r\n250 DSN", b"250 hop"]}
+    _, runner, door = relay(mode=MAY, context=context, answers=answers)
+    runner.run(deliver(door))
+    assert carries(door) == (False, False, False)
+
+
+def test_a_hop_that_ends_tls(relay, context):
+    """A hop that says it is done is not waited for, in the middle of a message and between two."""
+    hop, runner, door = relay(mode=MAY, context=context, answers={b"DATA": [CLOSE_NOTIFY]})
+    assert runner.run(refused(deliver(door))) == (451, b"4.4.2", b"next hop: connection lost")
+    assert runner.now == 0.0
+    runner.run(deliver(door))
+    runner.end_tls()
+    runner.run(deliver(door))
+    assert runner.now == 0.0 and hop.connections == 3
 
 
 def test_a_hop_that_is_cut_off_in_tls(relay, context):
@@ -136,6 +158,22 @@ def test_how_many_are_kept(relay):
     assert hop.verbs().count(b"QUIT") == 2
     runner.run(deliver(door))
     assert hop.connections == 4
+
+
+def test_the_second_try_is_on_a_new_connection(relay):
+    """Where one connection is of no use any more, the others may be as old."""
+    hop, runner, door = relay()
+
+    def steps():
+        first = yield from door.open(envelope(), {})
+        second = yield from door.open(envelope(), {})
+        yield from first.commit()
+        yield from second.commit()
+
+    runner.run(steps())
+    hop.answers[b"MAIL"] = [HANG_UP]
+    runner.run(deliver(door))
+    assert hop.connections == 3 and len(hop.messages) == 3
 
 
 def test_none_is_kept(relay):

@@ -94,6 +94,8 @@ def test_refusals(relay, extensions, verb, answer, expected):
     runner.run(deliver(door))
     assert ([message.recipients for message in hop.messages], hop.connections) == ([[b"RCPT TO:<c@d>"]], 1)
     assert hop.verbs().count(b"RSET") == (verb != b".")
+    if verb == b"MAIL" and extensions != USUAL:
+        assert hop.verbs()[:4] == [b"EHLO", b"MAIL", b"RSET", b"MAIL"]
 
 
 @pytest.mark.parametrize("what", [HANG_UP, SILENCE, b"hello", b"250", b"25", b"\xff", b"600 x", b"421 4.3.2 bye"])
@@ -142,8 +144,23 @@ def test_an_early_refusal(relay):
     hop, runner, door = relay(answers={b"text": [b"552 5.3.4 too big"]})
     assert runner.run(refused(deliver(door, b"x\n" * 100_000))) == (552, b"5.3.4", b"too big")
     hop.answers = {b"text": [b"250 2.0.0 ok"]}
-    assert runner.run(refused(deliver(door, b"x\n" * 100_000)))[0] == 451
+    assert runner.run(refused(deliver(door, b"x\n" * 100_000)))[:2] == (451, b"4.4.2")
     assert hop.messages == [] and hop.connections == 2
+
+
+def test_small_blocks_go_together(relay):
+    """What a client sends in small pieces goes on in larger ones."""
+    hop, runner, door = relay()
+
+    def steps():
+        delivery = yield from door.open(envelope(), {})
+        for _ in range(100):
+            yield from delivery.write(b"x" * 999 + b"\n")
+        yield from delivery.commit()
+
+    runner.run(steps())
+    assert len(hop.messages[0].text) == 100_000
+    assert hop.writes == 3 + 4  # 3 of 33 KB, and the rest with the final dot
 
 
 def test_a_hop_that_goes_during_the_message(relay):
@@ -279,6 +296,20 @@ def test_an_envelope_that_is_forgotten(relay):
         runner.run(steps())
         assert hop.connections == connections
     assert runner.open_descriptors() == [] and runner.now == 10.0
+
+
+def test_a_signal_while_an_envelope_is_forgotten(relay):
+    """A connection whose RSET was not answered is closed."""
+    hop, runner, door = relay()
+
+    def steps():
+        transaction = yield from door.begin(Envelope(b"a@b"))
+        runner.failures[len(runner.performed) + 2] = TemporaryFailure("signal")
+        yield from transaction.abort()
+
+    with pytest.raises(TemporaryFailure):
+        runner.run(steps())
+    assert hop.verbs()[-1] == b"RSET" and runner.open_descriptors() == []
 
 
 @pytest.mark.parametrize("at", ["offer", "open"])
