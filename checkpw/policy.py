@@ -17,6 +17,7 @@ class Policy:
         idle_timeout: seconds in which a client has to say something, or to read what we say (RFC 5321 4.5.3.2.7).
         handshake_timeout: seconds that a TLS handshake may take; between the 10 of Netty, and of Postfix under stress,
             and the 60 of nginx and asyncio.
+        least_rate: bytes per second that a client has to send of a message, from `GRACE` seconds on; 0 for any.
         auth_delay: seconds from the start of a check to a 535.
         shows_user, shows_ip: whether the trace field has them.
         host_rules: for the hosts of all addresses, in the envelope and in the header.
@@ -34,6 +35,7 @@ class Policy:
         "id_host",
         "idle_timeout",
         "keeps_groups",
+        "least_rate",
         "limits",
         "relays_for_all",
         "requires_tls",
@@ -52,6 +54,7 @@ class Policy:
         hops: int = 100,
         idle_timeout: float = 300.0,
         handshake_timeout: float = 30.0,
+        least_rate: int = 0,
         auth_delay: float = 5.0,
         shows_user: bool = True,
         shows_ip: bool = True,
@@ -67,6 +70,7 @@ class Policy:
         self.hops = hops
         self.idle_timeout = idle_timeout
         self.handshake_timeout = handshake_timeout
+        self.least_rate = least_rate
         self.auth_delay = auth_delay
         self.shows_user = shows_user
         self.shows_ip = shows_ip

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 GOODBYE_TIMEOUT = 10.0
 """Seconds that a client has for our last words."""
 
+GRACE = 60.0
+"""Seconds of a message before anybody looks how fast it comes."""
+
 DIAGNOSTIC_LINES = 10
 """How many lines of a checker's standard error are logged."""
 
@@ -65,6 +68,7 @@ class Submission:
         "_queued_bytes",
         "_serial",
         "_session",
+        "_taken",
     )
 
     def __init__(
@@ -120,7 +124,7 @@ class Submission:
         self._author: bytes | None = None  # the name that goes with the sender, if somebody says so
         self._message: OutboundMessage | None = None
         self._began = self._message_began = 0.0
-        self._serial = 0
+        self._serial = self._taken = 0
         self._queued = 0
         self._queued_bytes = 0
 
@@ -289,6 +293,7 @@ class Submission:
         from checkpw.outbound import OutboundMessage
 
         self._message_began = self._now()
+        self._taken = 0
         policy = self._policy
         style = Style(policy.host_rules, keeps_groups=policy.keeps_groups, hops=policy.hops)
         message = OutboundMessage(offered.envelope, self._stamp(offered.envelope), style, policy.header_bytes)
@@ -301,9 +306,16 @@ class Submission:
             self._message = message
             self._session.accept()
 
-    def _take_block(self, block: events.MessageBlock) -> "Steps[None]":
-        assert self._message is not None
-        return self._message.take(block.data)
+    def _take_block(self, block: events.MessageBlock) -> "Steps[None] | None":
+        message, rate = self._message, self._policy.least_rate
+        assert message is not None
+        if rate:
+            self._taken += len(block.data)
+            elapsed = self._now() - self._message_began
+            if elapsed > GRACE and self._taken < rate * elapsed:
+                self._session.close(replies.TOO_SLOW, "slow")
+                return None
+        return message.take(block.data)
 
     def _queue_message(self, ended: events.MessageEnded) -> "Steps[None]":
         message, began = self._message, self._now()

@@ -251,6 +251,7 @@ class Parts:
         environment = self._wishes.environment(OFMIPD_REQUIRE_TLS=requires_tls, RELAYCLIENT=relays)
         policy = settings.read_policy(environment, self._wishes.hostname)
         policy.handshake_timeout = self._wishes.options["handshake_time"]
+        policy.least_rate = self._wishes.options["min_rate"]
         return policy
 
     # Processes.
