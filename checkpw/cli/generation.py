@@ -20,16 +20,18 @@ import checkpw.outbound  # noqa: F401
 from checkpw import certificates, chain, confine, privileges, tickets
 from checkpw.budget import Budget
 from checkpw.cli import exits, settings, verification
+from checkpw.cli.relaying import CONNECT_TIMEOUT, next_hop, open_relay
 from checkpw.errors import Misuse, TemporaryFailure
 from checkpw.logline import render
 from checkpw.operations import OPENER, VERIFIER
+from checkpw.queue.nexthop import local_dialer
 from checkpw.runners.channel import Answerer, Handler
 from checkpw.service import listeners as places
 from checkpw.service.addresses import Networks
 from checkpw.service.counters import Beats, Counters, families
 from checkpw.service.listeners import Listener, Wanted
 from checkpw.service.opener import Opener
-from checkpw.service.remote import Pass, RemoteDoor
+from checkpw.service.remote import Pass, RemoteDoor, dialer
 from checkpw.service.supervisor import BEGIN, DRAIN, LINE, METRICS, QUIT, READY, WORKER, WORKER_ROLE, Plan, Role
 from checkpw.service.turns import Turns
 from checkpw.service.verifier import Pool, Program, Verifier
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from checkpw.names import Names
     from checkpw.policy import Policy
     from checkpw.queue.base import Door
+    from checkpw.queue.relay import Relay
 
 PROGRAM = "submissiond"
 
@@ -57,6 +60,9 @@ SPARE = 64
 
 BEAT = 5.0
 """Seconds between two signs of life of a worker."""
+
+IDLE_CONNECTION = 60.0
+"""Seconds for which a connection to the next hop is kept for the next message."""
 
 HUNG = 30.0
 """Seconds without a sign of life after which a worker is not well."""
@@ -236,7 +242,14 @@ class Parts:
             for relays in (False, True)
         }
         self._checker = settings.read_checker(environment, wishes.checker, wishes.environ)
-        self._door = settings.open_door(environment, wishes.hostname, count(1))
+        self._hop = next_hop(wishes.environ.get(b"OFMIPD_QUEUE", b""))
+        self._door: Door
+        self._relay: Relay | None = None
+        if self._hop is None:
+            self._door = settings.open_door(environment, wishes.hostname, count(1))
+        else:
+            dial = dialer(CONNECT_TIMEOUT + 5)
+            self._relay = self._door = open_relay(environment, self._hop, wishes.hostname, dial)
         self._names: Names | None = settings.open_names(wishes.name_cdb)
         self._context = certificates.load(wishes.certificates) if wishes.certificates else None
         self._key = tickets.shared_key()
@@ -288,7 +301,8 @@ class Parts:
             for name, value in self._wishes.environ.items()
             if name in DOOR_ENVIRONMENT or name.startswith(b"QMAIL")
         }
-        opener = Opener(loop, self._door, None, environ, key, relays_for_strangers=bool(self._wishes.relay_from))
+        door, dial = (self._door, None) if self._hop is None else (None, local_dialer(self._hop, CONNECT_TIMEOUT))
+        opener = Opener(loop, door, dial, environ, key, relays_for_strangers=bool(self._wishes.relay_from))
         _serve(loop, control, opener.handler)
         opener.descriptors.clean_up()
         return 0
@@ -319,6 +333,8 @@ class Parts:
         def hear(word: bytes, end: socket.socket | None) -> None:
             if word == BEGIN:
                 worker.begin()
+                if self._relay is not None:
+                    worker.drive_aside(self._relay.learn())
             elif word == DRAIN:
                 worker.drain(wishes.drain_time)
             elif word == QUIT:
@@ -330,6 +346,8 @@ class Parts:
 
         def beat() -> None:
             shared.beats.beat(slot)
+            if self._relay is not None:
+                worker.drive_aside(self._relay.close_idle(IDLE_CONNECTION))
             loop.call_later(BEAT, beat)
 
         beat()
@@ -351,6 +369,8 @@ class Parts:
         return 0
 
     def _make_door(self, pass_: Pass) -> Door:
+        if self._hop is not None:
+            return self._door
         timeout = 2 * self._wishes.environment().seconds(b"OFMIPD_QUEUE_TIMEOUT", 600.0) + 5
         return RemoteDoor(pass_, timeout, carries_smtputf8=self._door.carries_smtputf8)
 

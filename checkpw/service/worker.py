@@ -248,6 +248,10 @@ class Worker:
             raise ConnectionError("nobody is there to be asked")
         return asker.perform(operation, drive)
 
+    def drive_aside(self, steps: Steps[object]) -> None:
+        """Drive something that belongs to no client; what comes of it, or fails, is of no interest."""
+        Drive(steps, self._performers, lambda _result, _failure: None).resume()
+
     # For visits.
 
     def drive(self, visit: Visit, steps: Steps[None]) -> Drive:
