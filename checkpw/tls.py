@@ -112,8 +112,8 @@ class TlsLayer:
         return b"".join(pieces)  # which copies nothing if it is only one
 
     def write(self, data: bytes) -> bytes:
-        """Encrypt and return all there is to send; raises `TlsError`, also before the handshake is complete."""
-        pieces = [self.outgoing()]
+        """Encrypt, and return all there is to send by now; raises `TlsError`, also before the handshake is complete."""
+        pieces = []
         view = memoryview(data)
         try:
             for at in range(0, len(data), RECORD):

@@ -54,7 +54,7 @@ def test_both_directions(certificates, trusting, size):
     shake_hands(server, client, size)
     server.receive(client.write(b"EHLO\r\n"))
     assert server.read(100) == b"EHLO\r\n"
-    assert server.read(100) == b""
+    assert server.read(100) == b"" == client.write(b"")
     client.receive(server.write(b"250 ok\r\n"))
     assert client.read(100) == b"250 ok\r\n"
 
@@ -114,6 +114,23 @@ def test_close_notify(pair):
     with pytest.raises(TlsError):
         client.write(b"more")
     assert not client.eof
+
+
+def test_nothing_comes_after_the_end(pair):
+    """What follows close_notify is not looked at."""
+    server, client = pair
+    server.receive(client.write(b"last") + client.close() + b"whatever")
+    assert server.read(100) == b"last" and server.eof
+    assert server.read(100) == b""
+
+
+def test_nothing_is_read_before_the_handshake(certificates, trusting):
+    """To read does not shake hands, which would have no time limit."""
+    server, client = connect(certificates.server("mail.example"), trusting)
+    client.do_handshake()
+    server.receive(client.outgoing())
+    assert server.read(100) == b"" == server.outgoing()
+    shake_hands(server, client)
 
 
 def test_close_before_the_handshake(certificates, trusting):
@@ -183,12 +200,14 @@ def test_an_address_as_name(certificates, trusting):
 
 
 def test_old_protocols_are_not_spoken(certificates):
-    """TLS 1.1 is refused."""
+    """TLS 1.1 is refused, and so is a renegotiation."""
     context = certificates.server("mail.example")
     with pytest.warns(DeprecationWarning, match="TLSv1_1 is deprecated"):
         context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
     context.set_ciphers("ALL:@SECLEVEL=0")
-    server, client = connect(context, tls.client_context(is_verified=False))
+    ours = tls.client_context(is_verified=False)
+    assert ours.minimum_version == ssl.TLSVersion.TLSv1_2 and ours.options & ssl.OP_NO_RENEGOTIATION
+    server, client = connect(context, ours)
     with pytest.raises(TlsError):
         shake_hands(server, client)
 
