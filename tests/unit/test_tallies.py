@@ -174,12 +174,22 @@ ADDRESSES = {
 
 
 def _fresh(columns=3):
-    """Give a crowd in which none of the addresses share a row by accident."""
+    """Give a crowd in which no two clients share a row by accident."""
     while True:
         crowd = Crowd(columns)
         column = crowd.column(0, CrowdLimits(0, 0, 0))
-        if len({column._row(ip) for ip in ADDRESSES}) == 6:
+        clients = {who: column._row(ip) for ip, who in ADDRESSES.items()}
+        if len(set(clients.values())) == len(clients):
             return crowd
+
+
+def test_which_addresses_are_one_client():
+    """Of IPv6 the first half counts, and IPv4 is the same in either form; what is no address has no row."""
+    column = _fresh().column(0, CrowdLimits(0, 0, 0))
+    rows = {}
+    for ip, who in ADDRESSES.items():
+        assert column._row(ip) == rows.setdefault(who, column._row(ip)), ip
+    assert rows[None] == -1
 
 
 STEPS = st.lists(
