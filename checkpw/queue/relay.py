@@ -32,12 +32,9 @@ class Relay:
     """Sends messages to one next hop, over connections that are used again.
 
     Attributes:
-        answers_recipients: it can say at RCPT what the next hop says to a recipient.
         carries_smtputf8, carries_dsn, carries_requiretls: what the next hop offered when it was last greeted; until
             then, what the administrator vouches for.
     """
-
-    answers_recipients = True
 
     def __init__(
         self,
