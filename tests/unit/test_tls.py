@@ -241,6 +241,18 @@ def test_choice_by_name(certificates, trusting):
     assert b"SSL_TLS_SNI" not in server.describe()
 
 
+def test_a_name_that_is_none(certificates, trusting):
+    """A client cannot put a line end into a variable of ours."""
+    context = certificates.server("mail.example")
+    tls.choose_by_name(context, lambda name: pytest.fail(f"{name!r} was looked for"))
+    _, client = connect(context, trusting)
+    client.do_handshake()
+    server = TlsLayer(context, server_side=True)
+    server.receive(client.outgoing().replace(b"mail.example", b"mail\nexample"))
+    assert not server.do_handshake()
+    assert b"SSL_TLS_SNI" not in server.describe()
+
+
 def test_the_cas_of_the_system(monkeypatch, certificates):
     """Without a file of its own a client reads that of the system; a file that is not there is an OSError."""
     monkeypatch.setattr(tls, "BUNDLES", ("/nonexistent", certificates.ca))
