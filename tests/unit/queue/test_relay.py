@@ -4,6 +4,7 @@ import pytest
 from hop import CLOSE_NOTIFY, HANG_UP, SILENCE
 from messages import TEXT, deliver, envelope, refused
 
+from checkpw.errors import TemporaryFailure
 from checkpw.operations import TimedOut
 from checkpw.queue.nexthop import IMPLICIT, MAY, NEVER, VERIFY
 from checkpw.smtp.events import Envelope
@@ -126,6 +127,14 @@ def test_a_hop_that_is_cut_off_in_tls(relay, context):
     assert runner.run(refused(steps())) == (451, b"4.4.2", b"next hop: connection lost")
     assert hop.messages == []
 
+    def steps_with_recipient():
+        transaction = yield from door.begin(Envelope(b"a@b"))
+        runner.say(b"not TLS at all\r\n")
+        runner.is_down = True
+        return (yield from refused(transaction.offer(b"c@d", [])))
+
+    assert runner.run(steps_with_recipient())[1] == b"4.4.1"  # of the second try
+
 
 # --- connections
 
@@ -192,6 +201,16 @@ def test_closing_what_is_idle(relay):
     assert len(runner.open_descriptors()) == 1
     runner.hang_up()
     runner.run(door.close_idle(10.0))
+    assert runner.open_descriptors() == []
+
+
+def test_a_signal_at_goodbye(relay):
+    """The connection is closed, if not politely."""
+    _, runner, door = relay()
+    runner.run(deliver(door))
+    runner.failures[len(runner.performed) + 1] = TemporaryFailure("signal")
+    with pytest.raises(TemporaryFailure):
+        runner.run(door.close_idle())
     assert runner.open_descriptors() == []
 
 

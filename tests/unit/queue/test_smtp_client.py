@@ -99,3 +99,18 @@ def test_a_drip():
         assert timeouts == [10.0 - second for second in range(10)]
         connection.drop()
         connection.drop()
+
+
+def test_tls_that_cannot_write():
+    """Trouble with TLS is trouble with the connection."""
+
+    class Broken:
+        def write(self, data):
+            raise OSError("broken")
+
+    connection = Connection(-1, lambda: 0.0)
+    connection._layer = Broken()
+    with pytest.raises(HopFailed, match="TLS: broken"):
+        next(connection.send(b"x", 1.0))
+    with pytest.raises(StopIteration):
+        next(connection.quit())

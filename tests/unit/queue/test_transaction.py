@@ -145,7 +145,9 @@ def test_an_early_refusal(relay):
     assert runner.run(refused(deliver(door, b"x\n" * 100_000))) == (552, b"5.3.4", b"too big")
     hop.answers = {b"text": [b"250 2.0.0 ok"]}
     assert runner.run(refused(deliver(door, b"x\n" * 100_000)))[:2] == (451, b"4.4.2")
-    assert hop.messages == [] and hop.connections == 2
+    hop.answers = {b"text": [b"what?"]}
+    assert runner.run(refused(deliver(door, b"x\n" * 100_000)))[:2] == (451, b"4.4.2")
+    assert hop.messages == [] and hop.connections == 3
 
 
 def test_small_blocks_go_together(relay):
@@ -358,6 +360,18 @@ def test_a_hop_that_has_gone_for_good(relay, at):
         return words
 
     assert runner.run(steps()) == (451, b"4.4.1", b"next hop: unable to connect")
+
+
+def test_a_hop_that_hangs_up_twice(relay):
+    """One more try is all that a recipient gets."""
+    hop, runner, door = relay(answers={b"RCPT": HANG_UP})
+
+    def steps():
+        transaction = yield from door.begin(Envelope(b"a@b"))
+        return (yield from refused(transaction.offer(b"c@d", [])))
+
+    assert runner.run(steps()) == (451, b"4.4.2", b"next hop: connection lost")
+    assert hop.verbs().count(b"RCPT") == 2
 
 
 def test_an_envelope_that_is_not_what_was_asked(relay):
