@@ -9,8 +9,9 @@ Before the final dot a connection that fails costs nothing; after it nothing is 
 """
 
 from checkpw.operations import TimedOut
+from checkpw.queue.hop_replies import HopFailed
 from checkpw.queue.nexthop import IMPLICIT, MAY
-from checkpw.queue.smtp_client import Connection, HopFailed
+from checkpw.queue.smtp_client import Connection
 from checkpw.queue.transaction import RelayTransaction
 
 TYPE_CHECKING = False

@@ -5,14 +5,15 @@ happens, a signal too, closes it. So no reply is ever taken for the answer to so
 """
 
 from checkpw.errors import MessageRefused
-from checkpw.queue.smtp_client import HopFailed
+from checkpw.queue.hop_replies import HopFailed
 from checkpw.queue.wire import MAX_TEXT, Stuffer, lost, mail_command, printable, recipient_command, refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from checkpw.operations import Steps
+    from checkpw.queue.hop_replies import Reply
     from checkpw.queue.relay import Relay
-    from checkpw.queue.smtp_client import Connection, Reply
+    from checkpw.queue.smtp_client import Connection
     from checkpw.smtp.events import Envelope
 
 BLOCK_TIMEOUT = 180.0
