@@ -87,6 +87,18 @@ def test_what_is_given_back_can_be_had_again():
     assert budget.take(b"joe", 1030.0) is None
 
 
+def test_what_time_has_paid_back_in_part_is_given_back_in_part():
+    """Half of a try is paid back when it is given back: then the other half can be had, and not the whole."""
+    budget = Budget(2, 60.0, b"")
+    first = budget.take(b"joe", 1000.0)
+    budget.take(b"joe", 1000.0)
+    budget.give_back(b"joe", first, 1015.0)
+    assert [budget.take(b"joe", 1015.0) is not None for _ in range(2)] == [True, False]
+    # Counted are the second try and the third: 1060 - 15 + 30.
+    assert budget.take(b"joe", 1029.0) is None
+    assert budget.take(b"joe", 1045.0) is not None
+
+
 def test_memory_is_bounded_and_nothing_is_forgotten():
     """A flood of keys shares places: it makes the limit stricter, and a key that was used up stays so."""
     budget = Budget(1, 60.0, b"secret", places=64)

@@ -267,6 +267,8 @@ def test_another_program_is_not_ours(installed, programs, tmp_path):
     # Not executable: whoever searches PATH goes on.
     (other / "checkpassword").chmod(0o644)
     assert ours(installed, "checkpassword", "true", path=f"{other}:{installed}")
+    (other / "directory" / "checkpassword").mkdir(parents=True)
+    assert ours(installed, "checkpassword", "true", path=f"{other}/directory:{installed}")
     (other / "checkpassword").chmod(0o755)
     assert not ours(installed, "checkpassword", "true", path=f"{other}:{installed}")
     assert not ours(installed, other / "checkpassword", "true")
