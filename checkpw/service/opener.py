@@ -72,8 +72,8 @@ class Opener:
         """Return a number that no delivery had."""
         return b"%d" % next(self._numbers)
 
-    def open(self, ticket: bytes, origin: dict[bytes, bytes], envelope: Envelope) -> Steps[tuple[LocalDelivery, int]]:
-        """Open the door and return the delivery and the descriptor that takes the message; raises `MessageRefused`."""
+    def open(self, ticket: bytes, origin: dict[bytes, bytes], envelope: Envelope) -> Steps[LocalDelivery]:
+        """Open the door and return the delivery; raises `MessageRefused`."""
         environ = self._environ | origin
         if ticket or not self._relays_for_strangers:
             login = tickets.read(self._key, ticket, time.monotonic())
@@ -86,8 +86,20 @@ class Opener:
             raise MessageRefused(*NO_TICKET)
         delivery = yield from self._door.open(envelope, environ)
         local: LocalDelivery = delivery  # type: ignore[assignment]  # the composition gives no other door
-        descriptor = yield from local.hand_over()
-        return local, descriptor
+        return local
+
+    def hand_over(
+        self, ticket: bytes, origin: dict[bytes, bytes], envelope: Envelope
+    ) -> Steps[tuple[LocalDelivery, int]]:
+        """Open the door and return the delivery and the descriptor that takes the message; raises `MessageRefused`."""
+        delivery = yield from self.open(ticket, origin, envelope)
+        return delivery, (yield from delivery.hand_over())
+
+    def submit(self, ticket: bytes, origin: dict[bytes, bytes], envelope: Envelope, message: bytes) -> Steps[bytes]:
+        """Queue a message and return the door's words; raises `MessageRefused`."""
+        delivery = yield from self.open(ticket, origin, envelope)
+        yield from delivery.write(message)
+        return (yield from delivery.commit())
 
     def dial(self) -> Steps[int]:
         """Connect to the next hop; raises `OSError`."""
@@ -109,6 +121,8 @@ class WorkerAtDoor:
         match fields:
             case [words.OPEN, ticket, origin, envelope]:
                 self._open(ticket, words.unpack_origin(origin), words.unpack_envelope(envelope), answer)
+            case [words.SUBMIT, ticket, origin, envelope, message]:
+                self._submit(ticket, words.unpack_origin(origin), words.unpack_envelope(envelope), message, answer)
             case [words.COMMIT, number, trouble] if trouble in (words.NONE, words.BROKEN, words.LATE):
                 self._commit(self._take(number), trouble, answer)
             case [words.ABORT, number]:
@@ -144,20 +158,17 @@ class WorkerAtDoor:
             if self._is_gone:
                 self.gone()
 
-        self._opener.drive(self._opener.open(ticket, origin, envelope), opened)
+        self._opener.drive(self._opener.hand_over(ticket, origin, envelope), opened)
 
     def _commit(self, delivery: LocalDelivery, trouble: bytes, answer: Answer) -> None:
         if trouble != words.NONE:
             delivery.fail(is_late=trouble == words.LATE)
+        self._opener.drive(delivery.commit(), _teller(answer))
 
-        def ended(result: object, failure: BaseException | None) -> None:
-            if failure is not None:
-                answer.give(_refused(failure))
-                return
-            assert isinstance(result, bytes)
-            answer.give([words.QUEUED, result])
-
-        self._opener.drive(delivery.commit(), ended)
+    def _submit(
+        self, ticket: bytes, origin: dict[bytes, bytes], envelope: Envelope, message: bytes, answer: Answer
+    ) -> None:
+        self._opener.drive(self._opener.submit(ticket, origin, envelope, message), _teller(answer))
 
     def _abort(self, delivery: LocalDelivery | None, answer: Answer) -> None:
         if delivery is None:  # its commit was tried, and failed
@@ -181,6 +192,19 @@ def _timely(steps: Steps[int]) -> Steps[int]:
         return (yield from steps)
     except TimedOut:
         raise ConnectionError("no answer in time") from None
+
+
+def _teller(answer: Answer) -> Callable[[object, BaseException | None], None]:
+    """Return what tells a worker whether its message is queued."""
+
+    def tell(result: object, failure: BaseException | None) -> None:
+        if failure is not None:
+            answer.give(_refused(failure))
+            return
+        assert isinstance(result, bytes)
+        answer.give([words.QUEUED, result])
+
+    return tell
 
 
 def _refused(failure: BaseException) -> list[bytes]:

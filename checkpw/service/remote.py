@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 VERDICTS = {verdict.encode(): verdict for verdict in (ACCEPTED, REJECTED, MISUSED, TEMPORARY)}
 
+SMALL = 32 * 1024
+"""Bytes of a message that a worker keeps and hands over whole: most are no larger, and that takes one question in
+place of two, and no descriptor that goes from process to process."""
+
 NOT_OPENED = (451, b"4.3.0", b"the queue cannot be reached")
 NOT_ANSWERED = (451, b"4.3.0", b"the queue does not answer")
 
@@ -84,28 +88,44 @@ class RemoteDoor:
         self.carries_dsn = self.carries_requiretls = False
 
     def open(self, envelope: Envelope, environ: dict[bytes, bytes]) -> Steps[RemoteDelivery]:
-        """Have the door opened; who the client is, the opener takes from the ticket alone."""
-        request = [words.OPEN, self._pass.ticket, words.pack_origin(environ), words.pack_envelope(envelope)]
-        answered = yield from _ask(request, self._timeout, NOT_OPENED)
-        if answered.fields[0] != words.OPENED:
-            raise _refusal(answered)
-        return RemoteDelivery(answered.fields[1], answered.descriptor, self._timeout)
+        """Begin a message; who the client is, the opener takes from the ticket alone."""
+        yield from ()  # nobody is asked before there is more than a small message, or the end of one
+        request = [self._pass.ticket, words.pack_origin(environ), words.pack_envelope(envelope)]
+        return RemoteDelivery(request, self._timeout)
 
 
 class RemoteDelivery:
-    """A message that is written here and queued by the opener."""
+    """A message that is queued by the opener: a small one is handed to it whole, of a large one it opens the door."""
 
-    __slots__ = ("_descriptor", "_number", "_timeout", "_trouble")
+    __slots__ = ("_descriptor", "_held", "_held_bytes", "_number", "_refusal", "_request", "_timeout", "_trouble")
 
-    def __init__(self, number: bytes, descriptor: int, timeout: float) -> None:
-        """Go on with a door that was opened."""
-        self._number = number
-        self._descriptor = descriptor
+    def __init__(self, request: list[bytes], timeout: float) -> None:
+        """Begin; `request` is what the opener is told: ticket, origin and envelope."""
+        self._request = request
         self._timeout = timeout
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._number = b""  # of the delivery that the opener has, if it was asked to open
+        self._descriptor = -1
         self._trouble = words.NONE
+        self._refusal: MessageRefused | None = None
 
     def write(self, block: bytes) -> Steps[None]:
-        """Write some of the message."""
+        """Keep some of a small message, or write it."""
+        if self._descriptor < 0:
+            if self._refusal is not None:
+                return
+            self._held.append(block)
+            self._held_bytes += len(block)
+            if self._held_bytes <= SMALL:
+                return
+            block = b"".join(self._held)
+            self._held.clear()
+            try:
+                yield from self._open()
+            except MessageRefused as refusal:
+                self._refusal = refusal
+                return
         if self._trouble == words.NONE:
             try:
                 yield Write(self._descriptor, block, self._timeout)
@@ -114,17 +134,30 @@ class RemoteDelivery:
             except OSError:
                 self._trouble = words.BROKEN
 
+    def _open(self) -> Steps[None]:
+        answered = yield from _ask([words.OPEN, *self._request], self._timeout, NOT_OPENED)
+        if answered.fields[0] != words.OPENED:
+            raise _refusal(answered)
+        self._number, self._descriptor = answered.fields[1], answered.descriptor
+
     def commit(self) -> Steps[bytes]:
         """Have the opener queue the message."""
-        yield from self._close()
-        answered = yield from _ask([words.COMMIT, self._number, self._trouble], self._timeout, NOT_ANSWERED)
+        if self._refusal is not None:
+            raise self._refusal
+        if self._number:
+            yield from self._close()
+            request = [words.COMMIT, self._number, self._trouble]
+        else:
+            request = [words.SUBMIT, *self._request, b"".join(self._held)]
+        answered = yield from _ask(request, self._timeout, NOT_ANSWERED)
         if answered.fields[0] != words.QUEUED:
             raise _refusal(answered)
         self._number = b""
         return answered.fields[1]
 
     def abort(self) -> Steps[None]:
-        """Have the opener forget the message."""
+        """Have the opener forget the message, if it has heard of it."""
+        self._held.clear()
         yield from self._close()
         if self._number:
             number, self._number = self._number, b""
