@@ -17,7 +17,7 @@ import click
 
 from checkpw.errors import TemporaryFailure
 
-PROGRAMS = ("checkpassword", "checkpw", "checkpw-verifierd", "ofmipd", "ofmipname")
+PROGRAMS = ("checkpassword", "checkpw", "checkpw-verifierd", "ofmipd", "ofmipname", "submissiond")
 
 PACKAGES = ("checkpw", "click", "passlib", "bcrypt", "_argon2_cffi_bindings", "_cffi_backend")
 """What the programs import that is not in the standard library."""
