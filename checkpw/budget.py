@@ -19,19 +19,22 @@ class Budget:
 
     __slots__ = ("_cost", "_paid", "_seconds", "_secret")
 
-    def __init__(self, tries: int, seconds: float, secret: bytes, places: int = PLACES) -> None:
+    def __init__(
+        self, tries: int, seconds: float, secret: bytes, cells: "array[float] | memoryview[float] | None" = None
+    ) -> None:
         """Begin with nothing tried.
 
         Args:
             tries: how many may come at once; at least 1.
             seconds: the time in which so many are paid back.
             secret: up to 64 random bytes, so that nobody can choose keys that fall on somebody else's place.
-            places: size of the table.
+            cells: a table of zeros to use, which several processes may share; what two of them count at the same
+                moment may count once. None for one of our own.
         """
         self._cost = seconds / tries
         self._seconds = seconds
         self._secret = secret
-        self._paid = array("d", bytes(8 * places))
+        self._paid = array("d", bytes(8 * PLACES)) if cells is None else cells
         """For each place, the time at which all tries will have been paid back."""
 
     def take(self, key: bytes, now: float) -> float | None:

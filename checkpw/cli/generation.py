@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from itertools import count
+from mmap import mmap
 from typing import Any
 
 # Workers see no files, and import nothing any more: what a session needs later is here before they are made.
@@ -18,7 +19,7 @@ import checkpw.mess822.dates
 import checkpw.mess822.outgoing
 import checkpw.outbound  # noqa: F401
 from checkpw import certificates, chain, confine, privileges, tickets
-from checkpw.budget import Budget
+from checkpw.budget import PLACES, Budget
 from checkpw.cli import exits, settings, verification
 from checkpw.cli.relaying import CONNECT_TIMEOUT, next_hop, open_relay
 from checkpw.errors import Misuse, TemporaryFailure
@@ -34,7 +35,7 @@ from checkpw.service.opener import Opener
 from checkpw.service.remote import Pass, RemoteDoor, dialer
 from checkpw.service.supervisor import BEGIN, DRAIN, LINE, METRICS, QUIT, READY, WORKER, WORKER_ROLE, Plan, Role
 from checkpw.service.turns import Turns
-from checkpw.service.verifier import Pool, Program, Verifier
+from checkpw.service.verifier import Inline, Program, Verifier
 from checkpw.service.worker import Rules, Worker
 from checkpw.tallies import Crowd, CrowdLimits, Tally
 
@@ -194,6 +195,7 @@ class Shared:
         listeners: for clients.
         metrics: for Prometheus; None if nobody wants it.
         tally, crowd, beats: tables in shared memory.
+        budget_key, budget_cells: of the budget for failures, which outlives a generation.
         busy: slots of workers that are there.
     """
 
@@ -205,6 +207,8 @@ class Shared:
         self.tally = Tally(families(names), slots)
         self.crowd = Crowd(slots)
         self.beats = Beats(slots)
+        self.budget_key = os.urandom(16)
+        self.budget_cells = memoryview(mmap(-1, 8 * PLACES)).cast("d")
 
     def died(self, slot: int) -> None:
         """Take a worker out that has died."""
@@ -220,12 +224,12 @@ def make_plan(wishes: Wishes, shared: Shared) -> Plan:
         CheckpwError: something is not there or makes no sense; nothing has been started.
     """
     parts = Parts(wishes, shared)
-    roles = [Role(OPENER, parts.run_opener), Role(WORKER_ROLE, parts.run_worker)]
+    roles = [Role(OPENER, parts.run_opener), Role(WORKER_ROLE, parts.run_worker, wishes.workers)]
     if wishes.checker:
-        roles.append(Role(VERIFIER, parts.run_verifier))
+        roles.append(Role(VERIFIER, parts.run_verifier, parts.verifiers))
     if shared.metrics is not None:
         roles.append(Role(METRICS, parts.run_metrics))
-    return Plan(roles, wishes.workers)
+    return Plan(roles)
 
 
 class Parts:
@@ -242,6 +246,9 @@ class Parts:
             for relays in (False, True)
         }
         self._checker = settings.read_checker(environment, wishes.checker, wishes.environ)
+        self._is_ours = self._checker is not None and verification.is_ours(
+            self._checker.argv, wishes.environ, os.fsencode(sys.argv[0])
+        )
         self._hop = next_hop(wishes.environ.get(b"OFMIPD_QUEUE", b""))
         self._door: Door
         self._relay: Relay | None = None
@@ -267,6 +274,11 @@ class Parts:
         policy.least_rate = self._wishes.options["min_rate"]
         return policy
 
+    @property
+    def verifiers(self) -> int:
+        """How many verifiers there are: one a core where they compute, else one that starts programs."""
+        return len(os.sched_getaffinity(0)) if self._is_ours else 1
+
     # Processes.
 
     def run_verifier(self, control: socket.socket, _slot: int) -> int:
@@ -275,16 +287,17 @@ class Parts:
         loop = self._loop()
         wishes = self._wishes
         assert self._checker is not None
-        cores = len(os.sched_getaffinity(0))
-        if verification.is_ours(self._checker.argv, wishes.environ, os.fsencode(sys.argv[0])):
-            import ctypes  # noqa: F401  with it, hashes are computed by functions that let other threads run
+        if self._is_ours:
+            import ctypes  # noqa: F401  as in the program where hashes ask for it; loaded once
 
-            ask: Pool | Program = Pool(loop, verification.answer, wishes.environ, cores)
-            at_once = 2 * cores
+            ask: Inline | Program = Inline(loop, verification.answer, wishes.environ)
+            at_once = 1
         else:
             ask = Program(loop, self._checker)
             at_once = wishes.options["max_checkers"]
-        guesses = Budget(wishes.options["max_failures"], FAILURE_WINDOW, os.urandom(16))
+        guesses = Budget(
+            wishes.options["max_failures"], FAILURE_WINDOW, self._shared.budget_key, self._shared.budget_cells
+        )
         life = int(wishes.options["session_time"]) + 60
         verifier = Verifier(ask, Turns(at_once, MOST_WAITING), key, life, guesses)
         _serve(loop, control, verifier.handler)

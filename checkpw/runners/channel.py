@@ -177,6 +177,11 @@ class Asker:
         self._waiting: dict[bytes, tuple[Drive, asyncio.TimerHandle | None]] = {}
         self._number = 0
 
+    @property
+    def pending(self) -> int:
+        """How many answers are waited for."""
+        return len(self._waiting)
+
     def perform(self, operation: operations.Ask, drive: Drive) -> object:
         """Send the request."""
         if not self._line.is_open:

@@ -65,24 +65,30 @@ class Role:
     Attributes:
         name: VERIFIER, OPENER, METRICS or WORKER_ROLE.
         run: what it does, given its control socket and slot; its result is the exit status.
+        number: how many there are.
     """
 
-    __slots__ = ("name", "run")
+    __slots__ = ("name", "number", "run")
 
-    def __init__(self, name: str, run: Callable[[socket.socket, int], int]) -> None:
+    def __init__(self, name: str, run: Callable[[socket.socket, int], int], number: int = 1) -> None:
         self.name = name
         self.run = run
+        self.number = number
 
 
 class Plan:
     """What a generation consists of: made anew from the settings for each."""
 
-    __slots__ = ("roles", "workers")
+    __slots__ = ("roles",)
 
-    def __init__(self, roles: list[Role], workers: int) -> None:
-        """Have one process of each role, and so many workers."""
+    def __init__(self, roles: list[Role]) -> None:
+        """Have the processes of these roles."""
         self.roles = {role.name: role for role in roles}
-        self.workers = workers
+
+    @property
+    def workers(self) -> int:
+        """How many workers there are."""
+        return self.roles[WORKER_ROLE].number
 
 
 class Child:
@@ -282,7 +288,8 @@ class Supervisor:
         self._generations.append(generation)
         for name, role in plan.roles.items():
             if name != WORKER_ROLE:
-                self._start(generation, role, -1, 0)
+                for _ in range(role.number):
+                    self._start(generation, role, -1, 0)
         for slot in self._free_slots()[: plan.workers]:
             self._start(generation, plan.roles[WORKER_ROLE], slot, 0)
 

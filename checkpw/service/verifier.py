@@ -1,17 +1,13 @@
 """The process that checks logins: it alone can read the account store and start checkers.
 
 A worker asks it, and gets the verdict, with a ticket after a yes. The checker is a program, or, when it is our own
-checkpassword and nothing but the verdict is asked, its code in a small pool of threads: the hashes let the interpreter
-go (libcrypt, bcrypt, argon2, hashlib), so that they use every core.
+checkpassword and nothing but the verdict is asked, its code in this process; then there are several of this process.
 """
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from checkpw import tickets
@@ -136,36 +132,27 @@ class Program:
         Drive(self._checker.for_client(origin).ask(credentials), self.descriptors.performers, ended).resume()
 
 
-class Pool:
-    """Asks our own code, in threads."""
+class Inline:
+    """Asks our own code, in this process, one login after the other.
+
+    There is a verifier for each core: a thread for each would share the interpreter's lock, which costs a third of a
+    cheap hash, and which some hashes do not let go.
+    """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         verify: Callable[[bytes, dict[bytes, bytes]], Answer],
         environ: dict[bytes, bytes],
-        threads: int,
     ) -> None:
-        """Ask `verify`, which takes a record and an environment, in so many threads."""
+        """Ask `verify`, which takes a record and an environment, and raises nothing."""
         self._loop = loop
         self._verify = verify
         self._environ = environ
-        self._questions: SimpleQueue[tuple[bytes, dict[bytes, bytes], Told]] = SimpleQueue()
-        self._answers: deque[tuple[Told, Answer]] = deque()
-        for _ in range(threads):
-            threading.Thread(target=self._work, daemon=True).start()
 
     def __call__(self, credentials: Credentials, origin: dict[bytes, bytes], told: Told) -> None:
-        """Put the question where a thread takes it."""
-        self._questions.put((credentials.encode(), self._environ | origin, told))
+        """Ask when the loop has heard what else there is to ask: whose turn comes next is decided then."""
+        self._loop.call_soon(self._ask, credentials, origin, told)
 
-    def _work(self) -> None:
-        while True:
-            record, environ, told = self._questions.get()
-            self._answers.append((told, self._verify(record, environ)))
-            self._loop.call_soon_threadsafe(self._tell)
-
-    def _tell(self) -> None:
-        while self._answers:
-            told, answer = self._answers.popleft()
-            told(answer)
+    def _ask(self, credentials: Credentials, origin: dict[bytes, bytes], told: Told) -> None:
+        told(self._verify(credentials.encode(), self._environ | origin))

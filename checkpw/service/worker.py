@@ -154,7 +154,7 @@ class Worker:
         self._is_accepting = False
         self._is_ending = False
         self._descriptors = Descriptors(loop)
-        self._askers: dict[str, Asker] = {}
+        self._askers: dict[str, list[Asker]] = {}
         self._performers: dict[type, Performer] = {
             **self._descriptors.performers,
             operations.Receive: self._receive,
@@ -172,11 +172,10 @@ class Worker:
         self._is_accepting = True
 
     def attach(self, service: str, end: socket.socket) -> None:
-        """Ask a service through this line from now on."""
-        previous = self._askers.pop(service, None)
-        if previous is not None:
-            previous.close()
-        self._askers[service] = Asker(self._loop, end, lambda: None)
+        """Ask a service through this line, too, from now on."""
+        askers = self._askers.setdefault(service, [])
+        asker = Asker(self._loop, end, lambda: askers.remove(asker))
+        askers.append(asker)
 
     def drain(self, seconds: float) -> None:
         """Accept nobody any more, and end when all sessions have; after so many seconds they are told to."""
@@ -243,10 +242,10 @@ class Worker:
         return drive.client.receive(operation, drive)
 
     def _ask(self, operation: operations.Ask, drive: Drive) -> object:
-        asker = self._askers.get(operation.service)
-        if asker is None:
+        askers = self._askers.get(operation.service)
+        if not askers:
             raise ConnectionError("nobody is there to be asked")
-        return asker.perform(operation, drive)
+        return min(askers, key=_pending).perform(operation, drive)
 
     def drive_aside(self, steps: Steps[object]) -> None:
         """Drive something that belongs to no client; what comes of it, or fails, is of no interest."""
@@ -365,6 +364,10 @@ class Visit:
             self._limit.cancel()
         self.connection.close()
         self._worker.left(self)
+
+
+def _pending(asker: Asker) -> int:
+    return asker.pending
 
 
 def _send(operation: operations.Send, drive: Drive) -> object:
