@@ -43,7 +43,7 @@ def serve(request, source_peer, peer, loopback, certificate, programs):
 
     program = source_peer(request.param, "CHECKPW_" + request.param.upper().replace("-", "_"))
     if request.param == "sslserver":
-        front = [program, "-n", "-s", "-vRHl0", "127.0.0.1"]  # -n: when we say so; -s: and tell about certificates
+        front = [program, "-nes", "-vRHl0", "127.0.0.1"]  # n: when we say so; e: TCPREMOTEIP; s: all certificates
         behind = []
     else:
         front, behind = [peer("tcpserver", "ucspi-tcp"), "-vRHl0", "127.0.0.1"], [program]
