@@ -362,6 +362,61 @@ def test_what_expires(made):
     assert len(certificates.expiring([made.first, made.first], end)) == 2
 
 
+def test_a_certificate_of_version_1(made, tmp_path):
+    """A certificate from before extensions says the same, by its subject."""
+    request, old = str(tmp_path / "request"), str(tmp_path / "old")
+    key = made.first[1]
+    subprocess.run(["openssl", "req", "-new", "-key", key, "-subj", "/CN=old.example", "-out", request], check=True)
+    argv = ["openssl", "x509", "-req", "-in", request, "-signkey", key, "-days", "9", "-out", old]
+    extensions = tmp_path / "none"
+    extensions.touch()
+    subprocess.run([*argv, "-extfile", extensions], check=True, capture_output=True)
+    printed = subprocess.run(["openssl", "x509", "-in", old, "-noout", "-text"], check=True, capture_output=True).stdout
+    assert b"X509v3" not in printed
+    assert certificates.read(old).names == ("old.example",)
+    assert certificates.read(old).key_type.hex() == "2a8648ce3d0201"
+
+
+def test_a_certificate_that_is_cut_off(made):
+    """No beginning of a certificate is one, and nothing may follow it."""
+    good = _der(made.first)
+    for text in [good[:end] for end in range(len(good))] + [good + b"\x05\0", good * 2]:
+        with pytest.raises(ValueError, match=r"\w"):
+            certificates.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        (b"\x04\x02ab\x05\0", [(4, b"ab"), (5, b"")]),
+        (b"\x04\x7f" + b"x" * 127, [(4, b"x" * 127)]),
+        (b"\x04\x81\x80" + b"x" * 128, [(4, b"x" * 128)]),
+        (b"\x04\x82\x01\x00" + b"x" * 256, [(4, b"x" * 256)]),
+        (b"", None),
+        (b"\x04", None),
+        (b"\x04\x02a", None),
+        (b"\x04\x81", None),
+        (b"\x04\x80\0\0", None),
+        (b"\x1f\x01a", None),
+        (b"\x3f\x01a", None),
+    ],
+)
+def test_der(text, values):
+    """Tags of one byte, lengths of any size but not without one, and nothing that is not here."""
+    if values is None:
+        with pytest.raises(ValueError, match=r"\w"):
+            certificates._children(text)
+    else:
+        assert certificates._children(text) == values
+
+
+def test_no_endless_lists():
+    """A file of nothing but small values costs no more than some of them."""
+    assert len(certificates._children(b"\x05\0" * 10_000)) == 10_000
+    with pytest.raises(ValueError, match="not here"):
+        certificates._children(b"\x05\0" * 10_001)
+
+
 @given(st.data())
 @settings(max_examples=300)
 def test_damage(made, data):
