@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from checkpw.logline import Value
+    from checkpw.operations import Steps
+    from checkpw.queue.base import Door
 
 REFUSAL = b"451 4.3.0 unable to read configuration\r\n"
 """What a client gets in place of a greeting."""
@@ -37,25 +39,31 @@ def main(argv: list[bytes], environ: dict[bytes, bytes]) -> int:
     chain.collect_children()
     try:
         tls = settings.read_starttls(settings.Environment(environ))
-        submission = compose(argv, environ, offers_starttls=tls is not None)
+        submission, door = _compose(argv, environ, offers_starttls=tls is not None)
     except CheckpwError:
         _say_last(REFUSAL)
         raise
-    StdioRunner(tls=tls, leave=_leave).run(submission.serve())
+    StdioRunner(tls=tls, leave=_leave).run(_serve(submission, door))
     return 0
 
 
-def compose(argv: list[bytes], environ: dict[bytes, bytes], *, offers_starttls: bool = False) -> Submission:
+def compose(argv: list[bytes], environ: dict[bytes, bytes]) -> Submission:
     """Build the session that arguments and environment describe; raises `TemporaryFailure` if they do not."""
+    return _compose(argv, environ, offers_starttls=False)[0]
+
+
+def _compose(argv: list[bytes], environ: dict[bytes, bytes], *, offers_starttls: bool) -> "tuple[Submission, Door]":
     name_cdb, hostname, checker_argv = settings.read_arguments(argv[1:])
     environment = settings.Environment(environ)
     names = settings.open_names(name_cdb)  # before the door changes the directory
     # What programs of ours get: the descriptors that these name are closed in them.
     handed_on = {name: value for name, value in environ.items() if name not in settings.TLS_VARIABLES}
-    return Submission(
-        settings.read_policy(environment, hostname),
+    policy = settings.read_policy(environment, hostname)
+    door = settings.open_door(environment, hostname, iter(range(1, 1 << 62)))
+    submission = Submission(
+        policy,
         Peer.from_environment(environ),
-        settings.open_door(environment, hostname, iter(range(1, 1 << 62))),
+        door,
         settings.read_checker(environment, checker_argv, handed_on, argv[0]),
         handed_on,
         names=names,
@@ -64,6 +72,14 @@ def compose(argv: list[bytes], environ: dict[bytes, bytes], *, offers_starttls: 
         now=time.time,
         pid=posix.getpid(),
     )
+    return submission, door
+
+
+def _serve(submission: Submission, door: "Door") -> "Steps[None]":
+    """Serve the client, and then take leave of the next hop, if mail went to one."""
+    yield from submission.serve()
+    if hasattr(door, "close_idle"):
+        yield from door.close_idle()
 
 
 def _leave(function: "Callable[[], int]") -> "NoReturn":

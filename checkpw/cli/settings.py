@@ -285,11 +285,28 @@ def open_door(environment: Environment, hostname: bytes, serial: "Iterator[int]"
 
         spool = environment.word(b"TMPDIR", b"/tmp")
         return Sendmail(place, spool, timeout, carries_smtputf8=carries_smtputf8)
+    if b"://" in url:
+        return _open_relay(environment, url, hostname)
     if url:
-        raise TemporaryFailure(f"OFMIPD_QUEUE={url!a} names no door: want maildir:/path or sendmail:/path")
+        raise TemporaryFailure(
+            f"OFMIPD_QUEUE={url!a} names no door: want maildir:/path, sendmail:/path, smtp://host or lmtp://host"
+        )
     from checkpw.queue.qmail import QmailQueue
 
     program = environment.word(b"QMAILQUEUE", b"bin/qmail-queue")
     if not program.startswith(b"/"):
         program = environment.qmail_home + b"/" + program
     return QmailQueue(program, environment.qmail_home, timeout, carries_smtputf8=carries_smtputf8)
+
+
+def _open_relay(environment: Environment, url: bytes, hostname: bytes) -> "Door":
+    from checkpw.cli.relaying import CONNECT_TIMEOUT, open_relay
+    from checkpw.queue.nexthop import NextHop, local_dialer
+
+    try:
+        hop = NextHop.parse(url)
+        return open_relay(environment, hop, hostname, local_dialer(hop, CONNECT_TIMEOUT))
+    except TemporaryFailure as error:
+        raise TemporaryFailure(f"OFMIPD_QUEUE: {error}") from None
+    except OSError as error:
+        raise TemporaryFailure(f"OFMIPD_QUEUE: {url!a}: unable to read certificates: {error.strerror}") from None
