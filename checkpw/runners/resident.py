@@ -6,16 +6,16 @@ performs the operation calls `resume` later, exactly once.
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
-import socket
 from collections.abc import Callable
 from typing import Any
 
 from checkpw import operations
 from checkpw.errors import CheckpwError
 from checkpw.operations import Child, Ended, TimedOut
-from checkpw.runners import spawning
+from checkpw.runners import dialling, spawning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ PENDING = object()
 """The outcome comes later."""
 
 Performer = Callable[[Any, "Drive"], object]
+
+LISTEN_AFTER = 0.1
+"""Seconds after which what a child writes is read while it runs: a pipe takes 64 KiB before that."""
 
 PATIENCE = 0.05
 """Seconds between two looks at a child where there is no pidfd to wait on."""
@@ -71,6 +74,7 @@ class Drive:
                     outcome = performers[type(operation)](operation, self)
                 except (OSError, TimedOut, CheckpwError) as error:
                     failure = error
+                    self.forget = None  # of a waiting that did not come about
                 if outcome is PENDING:
                     return
         except StopIteration as stop:
@@ -78,14 +82,17 @@ class Drive:
         except (CheckpwError, OSError, TimedOut) as error:
             self._at_end(None, error)
         except BaseException as error:  # a fault of ours ends this generator, and is told to the loop
-            self._at_end(None, error)
+            try:
+                steps.close()
+            finally:
+                self._at_end(None, error)
             raise
 
     def interrupt(self, error: CheckpwError) -> None:
-        """Have the pending operation fail with this, like a signal in a process of its own."""
+        """Have the pending operation fail with this, like a signal in a process of its own; nothing if none is."""
         if self.forget is not None:
             self.forget()
-        self.resume(None, error)
+            self.resume(None, error)
 
 
 class Timer:
@@ -185,6 +192,16 @@ class Descriptors:
         drive.forget = settle
         return settle
 
+    def _watch(
+        self, add: Callable[..., None], descriptor: int, ready: Callable[[], None], settle: Callable[[], None]
+    ) -> object:
+        try:
+            add(descriptor, ready)
+        except BaseException:
+            settle()  # there is nothing to wait for
+            raise
+        return PENDING
+
     # Descriptors.
 
     def _receive(self, operation: operations.Receive, drive: Drive) -> object:
@@ -208,8 +225,7 @@ class Descriptors:
             settle()
             drive.resume(data)
 
-        self._loop.add_reader(descriptor, ready)
-        return PENDING
+        return self._watch(self._loop.add_reader, descriptor, ready, settle)
 
     def _write(self, operation: operations.Write, drive: Drive) -> object:
         descriptor = operation.descriptor
@@ -230,8 +246,7 @@ class Descriptors:
                 settle()
                 drive.resume()
 
-        self._loop.add_writer(descriptor, ready)
-        return PENDING
+        return self._watch(self._loop.add_writer, descriptor, ready, settle)
 
     def _close(self, operation: operations.Close, drive: Drive) -> None:
         del drive
@@ -242,80 +257,70 @@ class Descriptors:
         os.close(operation.descriptor)
 
     def _connect(self, operation: operations.Connect, drive: Drive) -> object:
-        task = self._loop.create_task(self._connected(operation))
+        connecting = dialling.connect(self._loop, operation.host, operation.port, operation.timeout)
+        task = self._loop.create_task(connecting)
         settle = self._until(drive, operation.timeout, (), functools.partial(_drop, task.cancel))
 
         def done(task: asyncio.Task[int]) -> None:
-            if task.cancelled():
+            if drive.forget is not settle:  # it is too late
+                if not task.cancelled() and task.exception() is None:
+                    os.close(task.result())
                 return
             settle()
             failure = task.exception()
             if failure is None:
                 drive.resume(task.result())
             else:
-                drive.resume(None, failure if isinstance(failure, OSError) else OSError(str(failure)))
+                drive.resume(None, failure if isinstance(failure, (OSError, TimedOut)) else OSError(str(failure)))
 
         task.add_done_callback(done)
         return PENDING
-
-    async def _connected(self, operation: operations.Connect) -> int:
-        if operation.host.startswith(b"/"):
-            return await self._connect_to(socket.AF_UNIX, operation.host)
-        found = await self._loop.getaddrinfo(operation.host, operation.port, type=socket.SOCK_STREAM)
-        failure: OSError = OSError("no address")
-        for family, _type, _protocol, _name, address in found:
-            try:
-                return await self._connect_to(family, address)
-            except OSError as error:
-                failure = error
-        raise failure
-
-    async def _connect_to(self, family: int, address: Any) -> int:
-        client = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        try:
-            if family != socket.AF_UNIX:
-                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await self._loop.sock_connect(client, address)
-        except BaseException:
-            client.close()
-            raise
-        return client.detach()
 
     # Programs.
 
     def _spawn(self, operation: operations.Spawn, drive: Drive) -> Child:
         del drive
+        if operation.instead is not None:
+            raise OSError(errno.ENOTSUP, "a process of many sessions does not fork")
         child = spawning.spawn(operation)
         self._children[child.pid] = child
         return child
 
     def _wait(self, operation: operations.Wait, drive: Drive) -> object:
-        _Waiting(self._loop, operation, drive, self._forget).begin()
+        waiting = _Waiting(self._loop, operation, drive, self._forget)
+        try:
+            waiting.begin()
+        except BaseException:
+            waiting.settle()
+            raise
         return PENDING
 
     def _kill(self, operation: operations.Kill, drive: Drive) -> object:
         child = operation.child
-        if child.pid not in self._children:
+        if self._children.get(child.pid) is not child:  # by its number it might be another one by now
             return None
         self._forget(child)
         is_killed = spawning.kill_group(child.pid)
-        if os.waitpid(child.pid, os.WNOHANG)[0]:
+        if _is_collected(child.pid):
             return None
         # Who may not be killed is collected when it ends, and nobody waits for that.
         waiting = [drive] if is_killed else []
-        drive.forget = waiting.clear
         self._loop.call_later(PATIENCE / 10, self._collect, child.pid, waiting)
-        return PENDING if is_killed else None
+        if not is_killed:
+            return None
+        drive.forget = waiting.clear
+        return PENDING
 
     def _collect(self, pid: int, waiting: list[Drive]) -> None:
-        if not os.waitpid(pid, os.WNOHANG)[0]:
+        if not _is_collected(pid):
             self._loop.call_later(PATIENCE, self._collect, pid, waiting)
             return
         for drive in waiting:
             drive.resume()
 
     def _forget(self, child: Child) -> None:
-        del self._children[child.pid]
+        if self._children.get(child.pid) is child:
+            del self._children[child.pid]
         for end in child.ends.values():
             os.close(end)
         child.ends = {}
@@ -331,11 +336,13 @@ class Descriptors:
         future = self._loop.run_in_executor(None, os.fsync, operation.descriptor)
 
         def done(future: asyncio.Future[None]) -> None:
-            failure = future.exception()
-            drive.resume(None, failure if isinstance(failure, Exception) else None)
+            if drive.forget is forget:
+                failure = future.exception()
+                drive.resume(None, failure if isinstance(failure, Exception) else None)
 
+        forget = functools.partial(_drop, future.remove_done_callback, done)
         future.add_done_callback(done)
-        drive.forget = functools.partial(_drop, future.remove_done_callback, done)
+        drive.forget = forget
         return PENDING
 
     def clean_up(self) -> None:
@@ -343,7 +350,7 @@ class Descriptors:
         for child in list(self._children.values()):
             self._forget(child)
             if spawning.kill_group(child.pid):
-                os.waitpid(child.pid, 0)
+                _is_collected(child.pid, 0)
 
 
 class _Waiting:
@@ -367,17 +374,27 @@ class _Waiting:
         self._ticking: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
-        if self._operation.timeout is not None:
-            self._timer = self._loop.call_later(self._operation.timeout, self._expire)
-        if self._listen is not None:
-            self._loop.add_reader(self._listen, self._hear)
+        timeout = self._operation.timeout
+        if self._listen is not None and (timeout is None or timeout > LISTEN_AFTER):
+            self._timer = self._loop.call_later(LISTEN_AFTER, self._begin_to_listen)
+        elif timeout is not None:
+            self._timer = self._loop.call_later(timeout, self._expire)
         if self._handle >= 0:
             self._loop.add_reader(self._handle, self._look)
         else:
             self._ticking = self._loop.call_later(0.0, self._look)
-        self._drive.forget = self._settle
+        self._drive.forget = self.settle
 
-    def _settle(self) -> None:
+    def _begin_to_listen(self) -> None:
+        """Read what the child writes from now on; it may be stuck because nobody has."""
+        timeout, self._timer = self._operation.timeout, None
+        if timeout is not None:
+            self._timer = self._loop.call_later(timeout - LISTEN_AFTER, self._expire)
+        if self._listen is not None:
+            self._loop.add_reader(self._listen, self._hear)
+
+    def settle(self) -> None:
+        """Have it over."""
         for timer in (self._timer, self._ticking):
             if timer is not None:
                 timer.cancel()
@@ -386,13 +403,14 @@ class _Waiting:
         if self._handle >= 0:
             self._loop.remove_reader(self._handle)
             os.close(self._handle)
+            self._handle = -1
 
     def _hear(self) -> None:
         if self._listen is None:
             return
         try:
             piece = os.read(self._listen, BLOCK)
-        except BlockingIOError:
+        except OSError:  # nothing is there, or it is no descriptor that can be read
             return
         self._output += piece[: max(0, self._operation.keep - len(self._output))]
         if not piece:
@@ -401,18 +419,25 @@ class _Waiting:
 
     def _look(self) -> None:
         child = self._operation.child
-        pid, status = os.waitpid(child.pid, os.WNOHANG)
+        try:
+            pid, status = os.waitpid(child.pid, os.WNOHANG)
+        except OSError as error:  # it is no child of ours any more
+            self.settle()
+            self._forget(child)
+            self._drive.resume(None, error)
+            return
         if not pid:
             if self._handle < 0:
                 self._ticking = self._loop.call_later(PATIENCE, self._look)
             return
         self._hear()  # what was written just before the end
-        self._settle()
+        self.settle()
         self._forget(child)
         self._drive.resume(Ended(os.waitstatus_to_exitcode(status), self._output))
 
     def _expire(self) -> None:
-        self._settle()
+        self._hear()
+        self.settle()
         late = TimedOut()
         late.output = self._output
         self._drive.resume(None, late)
@@ -421,6 +446,14 @@ class _Waiting:
 def _drop(function: Callable[..., object], *arguments: object) -> None:
     """Call something whose result says nothing to us."""
     function(*arguments)
+
+
+def _is_collected(pid: int, flags: int = os.WNOHANG) -> bool:
+    """Collect a child that has ended, if it has; tell whether there is nothing to collect any more."""
+    try:
+        return os.waitpid(pid, flags)[0] != 0
+    except ChildProcessError:
+        return True
 
 
 def _write_some(descriptor: int, view: memoryview) -> memoryview:

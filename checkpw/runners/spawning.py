@@ -1,11 +1,14 @@
 """Starting a program with the descriptors that an operation asks for, and no others."""
 
 import errno
-import fcntl
 import posix
 
 from checkpw import chain, operations
 from checkpw.operations import Child
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PIPE_BYTES = 256 * 1024
 """What we ask for as the capacity of a pipe to a child, so that it and we seldom wait for each other."""
@@ -16,8 +19,16 @@ FIRST_SAFE = 10
 SIGKILL = 9
 
 
-def spawn(operation: operations.Spawn) -> Child:
-    """Start a program; the pipes' ends are close-on-exec, so that it gets nothing that is not in its wiring."""
+def spawn(
+    operation: operations.Spawn,
+    start: "Callable[[operations.Spawn, list[tuple[int, int, int]]], int] | None" = None,
+) -> Child:
+    """Start a program; the pipes' ends are close-on-exec, so that it gets nothing that is not in its wiring.
+
+    Args:
+        operation: says which, and with what.
+        start: starts something in its place, given the descriptors as posix_spawn takes them: (action, ours, its).
+    """
     ours: dict[int, int] = {}
     theirs: list[int] = []
     actions: list[tuple[int, int, int]] = []
@@ -26,7 +37,7 @@ def spawn(operation: operations.Spawn) -> Child:
             source = _wire(what, targets[0], ours)
             theirs.append(source)
             actions += [(posix.POSIX_SPAWN_DUP2, source, target) for target in targets]
-        pid = _posix_spawn(operation, actions)
+        pid = (start or _posix_spawn)(operation, actions)
     except BaseException:
         for descriptor in ours.values():
             posix.close(descriptor)
@@ -39,6 +50,8 @@ def spawn(operation: operations.Spawn) -> Child:
 
 def _wire(what: str | int, target: int, ours: dict[int, int]) -> int:
     """Return the child's end of a new pipe or of a file, and note our end."""
+    import fcntl  # only now: most sessions of a scan come to no program
+
     if isinstance(what, int):
         return fcntl.fcntl(what, fcntl.F_DUPFD_CLOEXEC, FIRST_SAFE)
     if what == operations.LOG:
@@ -61,6 +74,8 @@ def _wire(what: str | int, target: int, ours: dict[int, int]) -> int:
 
 def _widen(pipe: int) -> None:
     """Ask for a pipe of `PIPE_BYTES`; a user who has too many pipes already gets the usual one."""
+    import fcntl
+
     try:
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     except OSError:
@@ -78,7 +93,6 @@ def _posix_spawn(operation: operations.Spawn, actions: list[tuple[int, int, int]
                 operation.environ,
                 file_actions=actions,
                 setpgroup=0,
-                setsigmask=(),
                 setsigdef=chain.IGNORED_BY_PYTHON,
             )
         except ValueError as error:  # a name in the environment that Python does not take

@@ -5,7 +5,7 @@ import posix
 import select
 import time
 
-from checkpw import chain, operations
+from checkpw import operations
 from checkpw.errors import CheckpwError
 from checkpw.operations import Child, Ended, TimedOut
 
@@ -20,16 +20,8 @@ BLOCK = 64 * 1024
 """Bytes read from the client at once. From 128 KiB on malloc maps fresh pages for each block (mallopt(3)), which
 takes a third of the time again."""
 
-PIPE_BYTES = 256 * 1024
-"""What we ask for as the capacity of a pipe to a child, so that it and we seldom wait for each other."""
-
 ATOMIC = 4096
 """PIPE_BUF on Linux: a descriptor that polls writable takes so many bytes without blocking."""
-
-SIGKILL = 9
-
-FIRST_SAFE = 10
-"""Descriptors of pipes are moved to this number or above before a child gets them as 0 to 9."""
 
 
 class StdioRunner:
@@ -141,24 +133,10 @@ class StdioRunner:
     # Programs.
 
     def _spawn(self, operation: operations.Spawn) -> Child:
-        """Start a program; the pipes' ends are close-on-exec, so that it gets nothing that is not in its wiring."""
-        ours: dict[int, int] = {}
-        theirs: list[int] = []
-        actions: list[tuple[int, int, int]] = []
-        try:
-            for what, targets in operation.wiring:
-                source = self._wire(what, targets[0], ours)
-                theirs.append(source)
-                actions += [(posix.POSIX_SPAWN_DUP2, source, target) for target in targets]
-            pid = _posix_spawn(operation, actions) if operation.instead is None else self._fork(operation, actions)
-        except BaseException:
-            for descriptor in ours.values():
-                posix.close(descriptor)
-            raise
-        finally:
-            for descriptor in theirs:
-                posix.close(descriptor)
-        child = self._children[pid] = Child(pid, ours)
+        from checkpw.runners import spawning
+
+        child = spawning.spawn(operation, self._fork if operation.instead is not None else None)
+        self._children[child.pid] = child
         return child
 
     def _fork(self, operation: operations.Spawn, actions: list[tuple[int, int, int]]) -> int:
@@ -167,30 +145,6 @@ class StdioRunner:
         if self._leave is None:
             raise OSError(errno.ENOTSUP, "nobody to end a forked child")
         return forking.fork(operation, {target: source for _, source, target in actions}, self._leave)
-
-    @staticmethod
-    def _wire(what: str | int, target: int, ours: dict[int, int]) -> int:
-        """Return the child's end of a new pipe or of a file, and note our end."""
-        import fcntl
-
-        if isinstance(what, int):
-            return fcntl.fcntl(what, fcntl.F_DUPFD_CLOEXEC, FIRST_SAFE)
-        if what == operations.LOG:
-            return fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, FIRST_SAFE)
-        if what == operations.NULL:
-            source = posix.open("/dev/null", posix.O_RDWR | posix.O_CLOEXEC)
-        else:
-            reading, writing = posix.pipe2(posix.O_CLOEXEC)
-            source, mine = (reading, writing) if what == operations.TO_CHILD else (writing, reading)
-            posix.set_blocking(mine, False)
-            if what == operations.TO_CHILD:
-                _widen(mine)
-            ours[target] = mine
-        if source < FIRST_SAFE:
-            moved = fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, FIRST_SAFE)
-            posix.close(source)
-            source = moved
-        return source
 
     def _write(self, operation: operations.Write) -> None:
         data, deadline = operation.data, Deadline(operation.timeout)
@@ -209,9 +163,11 @@ class StdioRunner:
             posix.close(operation.descriptor)
 
     def _wait(self, operation: operations.Wait) -> Ended:
+        from checkpw.runners import spawning
+
         child, deadline = operation.child, Deadline(operation.timeout)
         output, status = b"", 0
-        handle = _open_process(child.pid)
+        handle = spawning.open_process(child.pid)
         try:
             while True:
                 end = operation.listen
@@ -238,17 +194,10 @@ class StdioRunner:
 
     def _kill(self, operation: operations.Kill) -> None:
         child = operation.child
-        if child.pid in self._children:
-            # The group, and the child itself: it may have left its group, or changed its user, and then it is not
-            # ours to kill and is left to whoever collects orphans.
-            is_killed = False
-            for kill in (posix.killpg, posix.kill):
-                try:
-                    kill(child.pid, SIGKILL)
-                    is_killed = kill is posix.kill
-                except OSError:
-                    continue
-            if is_killed:
+        if self._children.get(child.pid) is child:
+            from checkpw.runners import spawning
+
+            if spawning.kill_group(child.pid):
                 posix.waitpid(child.pid, 0)
             self._forget(child)
 
@@ -289,16 +238,6 @@ class Deadline:
         return min(left * 1000, MAX_POLL)
 
 
-def _widen(pipe: int) -> None:
-    """Ask for a pipe of `PIPE_BYTES`; a user who has too many pipes already gets the usual one."""
-    import fcntl
-
-    try:
-        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-    except OSError:
-        return
-
-
 def _wait_until(descriptor: int, event: int, deadline: Deadline) -> None:
     poller = select.poll()
     poller.register(descriptor, event)
@@ -331,39 +270,8 @@ def _poll(descriptors: list[int], deadline: Deadline) -> list[int]:
     return [descriptor for descriptor, _ in poller.poll(left)]
 
 
-def _open_process(pid: int) -> int:
-    """Return a descriptor that becomes readable when the process ends, or -1 where there is no pidfd."""
-    try:
-        return posix.pidfd_open(pid)
-    except (AttributeError, OSError):
-        return -1
-
-
 def _read_available(descriptor: int) -> bytes:
     try:
         return posix.read(descriptor, 65536)
     except BlockingIOError:
         return b""
-
-
-def _posix_spawn(operation: operations.Spawn, actions: list[tuple[int, int, int]]) -> int:
-    """Start the program at the first place where it can be started, with the signals that Python changed restored."""
-    failure: OSError = FileNotFoundError(errno.ENOENT, "not found in PATH")
-    for path in chain.candidates(operation.argv[0], operation.environ):
-        try:
-            return posix.posix_spawn(
-                path,
-                operation.argv,
-                operation.environ,
-                file_actions=actions,
-                setpgroup=0,
-                setsigdef=chain.IGNORED_BY_PYTHON,
-            )
-        except ValueError as error:  # a name in the environment that Python does not take
-            raise OSError(errno.EINVAL, str(error)) from None
-        except OSError as error:
-            if error.errno != errno.ENOENT or b"/" in operation.argv[0]:
-                failure = error
-            if not chain.is_worth_another_try(error):
-                break
-    raise failure

@@ -1,5 +1,10 @@
-"""The contract of runners, for the one on descriptors: what each operation does, when it fails, what it leaves."""
+"""The contract of runners: what each operation does, when it fails, what it leaves.
 
+The one on descriptors and the resident one, on both event loops, keep the same contract; what only one of them can is
+tried with that one.
+"""
+
+import contextlib
 import fcntl
 import os
 import resource
@@ -10,6 +15,7 @@ import threading
 import time
 
 import pytest
+from resident_runner import LOOPS, ResidentRunner
 
 from checkpw.cli import exits
 from checkpw.errors import Misuse, Rejected, TemporaryFailure
@@ -31,7 +37,7 @@ from checkpw.operations import (
     Wait,
     Write,
 )
-from checkpw.runners import connecting, stdio
+from checkpw.runners import connecting, spawning, stdio
 from checkpw.runners.stdio import StdioRunner
 
 ENVIRON = {b"PATH": b"/usr/bin:/bin"}
@@ -54,22 +60,38 @@ def nothing_is_left():
         os.waitpid(-1, os.WNOHANG)
 
 
+@pytest.fixture(params=["stdio", *LOOPS])
+def make(request, nothing_is_left):
+    """Give what makes a runner, for the client at the other end of a socket if there is one."""
+    made = []
+
+    def make_runner(client=None):
+        if request.param == "stdio":
+            return StdioRunner() if client is None else StdioRunner(client.fileno(), client.fileno())
+        made.append(ResidentRunner(client and client.dup(), new_loop=LOOPS[request.param]))
+        return made[-1]
+
+    yield make_runner
+    for runner in made:
+        runner.close()
+
+
 @pytest.fixture
-def client():
+def client(make):
     """Give the client's end of a socket, and a runner at the other end."""
     ours, theirs = socket.socketpair()
     ours.settimeout(PATIENCE)
     with ours, theirs:
-        yield ours, StdioRunner(theirs.fileno(), theirs.fileno())
+        yield ours, make(theirs)
 
 
-def one(operation, runner=None):
+def one(operation, runner):
     """Perform one operation."""
 
     def steps():
         return (yield operation)
 
-    return (runner or StdioRunner()).run(steps())
+    return runner.run(steps())
 
 
 def shell(script, *wiring, environ=ENVIRON):
@@ -90,6 +112,17 @@ def lateness(function):
     with pytest.raises(TimedOut):
         function()
     return time.monotonic() - began
+
+
+@contextlib.contextmanager
+def room(number):
+    """Have descriptors below a number only."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (number, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 # --- the client
@@ -118,7 +151,7 @@ def test_receive_is_late(client):
     assert outcome == "went on" and SHORT <= took < PATIENCE
 
 
-def test_a_reset_is_the_end():
+def test_a_reset_is_the_end(make):
     """A connection that is reset is one that is over."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         ours = socket.create_connection(server.getsockname())
@@ -126,7 +159,7 @@ def test_a_reset_is_the_end():
         with theirs:
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             ours.close()
-            assert one(Receive(PATIENCE), StdioRunner(theirs.fileno(), theirs.fileno())) == b""
+            assert one(Receive(PATIENCE), make(theirs)) == b""
 
 
 def test_receive_from_nothing():
@@ -161,12 +194,12 @@ def test_send_is_late(client):
     assert SHORT <= lateness(lambda: one(Send(b"x" * 5_000_000, SHORT), runner)) < PATIENCE
 
 
-def test_send_to_nobody():
+def test_send_to_nobody(make):
     """A client that is gone is an OSError, not a signal."""
     ours, theirs = socket.socketpair()
     ours.close()
     with theirs, pytest.raises(BrokenPipeError):
-        one(Send(b"hello", PATIENCE), StdioRunner(theirs.fileno(), theirs.fileno()))
+        one(Send(b"hello", PATIENCE), make(theirs))
 
 
 # --- encryption by whoever started us
@@ -331,7 +364,7 @@ def server(request, tmp_path):
         yield listener, place
 
 
-def test_a_conversation_with_a_server(server):
+def test_a_conversation_with_a_server(make, server):
     """A server is connected to, written to and heard, also when it reads slowly; its end is no bytes."""
     listener, place = server
     question = os.urandom(3_000_000)
@@ -361,11 +394,11 @@ def test_a_conversation_with_a_server(server):
         yield Close(descriptor)
         return answer
 
-    assert StdioRunner().run(steps()) == b"answer"
+    assert make().run(steps()) == b"answer"
     assert b"".join(heard) == question
 
 
-def test_a_server_that_does_not_read(server):
+def test_a_server_that_does_not_read(make, server):
     """What it does not take in time is a TimedOut; what it will never take, because it is gone, an OSError."""
     listener, place = server
 
@@ -377,10 +410,10 @@ def test_a_server_that_does_not_read(server):
             yield Write(descriptor, b"x" * 20_000_000, PATIENCE)
         yield Close(descriptor)
 
-    StdioRunner().run(steps())
+    make().run(steps())
 
 
-def test_a_server_that_resets_the_connection():
+def test_a_server_that_resets_the_connection(make):
     """That is an OSError: other than for a client, a conversation with a server has an end of its own."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -393,7 +426,7 @@ def test_a_server_that_resets_the_connection():
                 yield Receive(PATIENCE, descriptor)
             yield Close(descriptor)
 
-        StdioRunner().run(steps())
+        make().run(steps())
 
 
 @pytest.mark.parametrize(
@@ -408,18 +441,18 @@ def test_a_server_that_resets_the_connection():
         (b"/" + b"x" * 200, "too long"),
     ],
 )
-def test_servers_that_are_not_there(tmp_path, host, said):
+def test_servers_that_are_not_there(make, tmp_path, host, said):
     """Nobody who listens, a name that there is not, a path that leads nowhere: each is an OSError at the yield."""
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(os.fsencode(tmp_path / "dead"))
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     with pytest.raises(OSError, match=said):
-        one(Connect(host.replace(b"%s", os.fsencode(tmp_path)), port, PATIENCE))
+        one(Connect(host.replace(b"%s", os.fsencode(tmp_path)), port, PATIENCE), make())
 
 
 @pytest.mark.parametrize("family", ["unix", "tcp"])
-def test_a_server_that_does_not_accept(tmp_path, family):
+def test_a_server_that_does_not_accept(make, tmp_path, family):
     """Where the queue of a server is full, the time runs out, and nothing is left open."""
     with socket.socket(socket.AF_UNIX if family == "unix" else socket.AF_INET) as listener:
         listener.bind(os.fsencode(tmp_path / "socket") if family == "unix" else ("127.0.0.1", 0))
@@ -433,12 +466,12 @@ def test_a_server_that_does_not_accept(tmp_path, family):
                 descriptor = yield Connect(*place, SHORT)
                 held.append(descriptor)
 
-        assert SHORT <= lateness(lambda: StdioRunner().run(steps())) < PATIENCE
+        assert SHORT <= lateness(lambda: make().run(steps())) < PATIENCE
         for descriptor in held:
             os.close(descriptor)
 
 
-def test_a_place_in_the_queue_of_a_unix_socket(tmp_path):
+def test_a_place_in_the_queue_of_a_unix_socket(make, tmp_path):
     """A unix socket whose queue is full for a while is connected to later, within the time."""
     path = os.fsencode(tmp_path / "socket")
     with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
@@ -453,7 +486,7 @@ def test_a_place_in_the_queue_of_a_unix_socket(tmp_path):
 
         thread = threading.Thread(target=accept_later)
         thread.start()
-        os.close(one(Connect(path, 0, PATIENCE)))
+        os.close(one(Connect(path, 0, PATIENCE), make()))
         thread.join(PATIENCE)
 
 
@@ -477,39 +510,39 @@ def test_each_address_of_a_host_has_its_share(monkeypatch):
         monkeypatch.setattr(connecting, "_connect_to", connect_to)
         with monkeypatch.context() as patch:
             patch.setattr(connecting._socket, "getaddrinfo", found("silent", closed, good))
-            os.close(one(Connect(b"host", 25, 9.0)))
+            os.close(one(Connect(b"host", 25, 9.0), StdioRunner()))
             assert [address for address, _ in tried] == ["silent", closed, good]
             assert tried[0][1] == pytest.approx(3.0, abs=0.5)
             assert tried[1][1] == pytest.approx(4.5, abs=0.5)
             patch.setattr(connecting._socket, "getaddrinfo", found("silent", closed))
             with pytest.raises(ConnectionRefusedError):
-                one(Connect(b"host", 25, 9.0))
+                one(Connect(b"host", 25, 9.0), StdioRunner())
             patch.setattr(connecting._socket, "getaddrinfo", found(closed, "silent"))
             with pytest.raises(TimedOut):
-                one(Connect(b"host", 25, 9.0))
+                one(Connect(b"host", 25, 9.0), StdioRunner())
 
 
-def test_no_descriptor_for_a_connection(server):
+def test_no_descriptor_for_a_connection(make, server):
     """Where there is no descriptor left, that is an OSError, and none is lost."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
-    try:
-        with pytest.raises(OSError, match=r"."):
-            one(Connect(*server[1], PATIENCE))
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    def steps():
+        with room(3):
+            yield Connect(*server[1], PATIENCE)
+
+    with pytest.raises(OSError, match=r"."):
+        make().run(steps())
 
 
 def test_nobody_who_does_tls():
     """A runner that was given no UCSPI-TLS server cannot encrypt."""
     with pytest.raises(OSError, match="UCSPI-TLS"):
-        one(Secure(PATIENCE))
+        one(Secure(PATIENCE), StdioRunner())
 
 
 # --- programs
 
 
-def test_spawn_write_wait():
+def test_spawn_write_wait(make):
     """A program reads what is written to it, and what it writes and how it ends comes back."""
 
     def steps():
@@ -523,21 +556,21 @@ def test_spawn_write_wait():
         assert child.ends == {}
         return ended.status, ended.output
 
-    assert StdioRunner().run(steps()) == (7, b"from us\nfrom 2\n")
+    assert make().run(steps()) == (7, b"from us\nfrom 2\n")
 
 
 @pytest.mark.parametrize(("script", "status"), [("exit 0", 0), ("exit 255", 255), ("kill -9 $$", -9), ("kill $$", -15)])
-def test_statuses(script, status):
+def test_statuses(make, script, status):
     """Exit statuses are themselves, signals are negative."""
 
     def steps():
         child = yield shell(script)
         return (yield Wait(child, PATIENCE)).status
 
-    assert StdioRunner().run(steps()) == status
+    assert make().run(steps()) == status
 
 
-def test_a_program_gets_nothing_else(tmp_path):
+def test_a_program_gets_nothing_else(make, tmp_path):
     """A program has just the descriptors of its wiring, its own process group, and our environment is not its own."""
     script = (
         "for n in 0 1 2 3 4 5 6 7 8 9; do [ -e /proc/$$/fd/$n ] && echo $n; done >&8; ps -o pgid= -p $$ >&8; env >&8"
@@ -550,7 +583,7 @@ def test_a_program_gets_nothing_else(tmp_path):
         ended = yield Wait(child, PATIENCE, child.ends[8], 10000)
         return child.pid, ended.output
 
-    pid, said = StdioRunner().run(steps())
+    pid, said = make().run(steps())
     os.close(secret)
     words = said.split(b"\n")
     assert words[:5] == [b"0", b"1", b"2", b"5", b"8"]
@@ -559,14 +592,14 @@ def test_a_program_gets_nothing_else(tmp_path):
     assert given == {b"PATH=/usr/bin:/bin", b"ONLY=\xff this"}
 
 
-def test_signals_of_a_program():
+def test_signals_of_a_program(make):
     """The signals that Python ignores are what they were for the program."""
 
     def steps():
         child = yield shell("grep SigIgn /proc/self/status", (FROM_CHILD, (1,)))
         return (yield Wait(child, PATIENCE, child.ends[1], 100)).output
 
-    ignored = int(StdioRunner().run(steps()).split()[1], 16)
+    ignored = int(make().run(steps()).split()[1], 16)
     assert not ignored & (1 << 12 | 1 << 24)
 
 
@@ -580,24 +613,24 @@ def test_signals_of_a_program():
         (b"", OSError),
     ],
 )
-def test_programs_that_cannot_be_started(name, error):
+def test_programs_that_cannot_be_started(make, name, error):
     """What cannot be started is an OSError at the yield, and leaves no pipe."""
     with pytest.raises(error):
-        one(Spawn([name], ENVIRON, ((TO_CHILD, (0,)), (FROM_CHILD, (1,)))))
+        one(Spawn([name], ENVIRON, ((TO_CHILD, (0,)), (FROM_CHILD, (1,)))), make())
 
 
-def test_a_text_is_no_program(tmp_path):
+def test_a_text_is_no_program(make, tmp_path):
     """A file without `#!` is not handed to a shell."""
     path = tmp_path / "text"
     path.write_text("exit 0\n", encoding="ascii")
     path.chmod(0o755)
     with pytest.raises(OSError, match="Exec format error"):
-        one(Spawn([os.fsencode(path)], ENVIRON, ()))
+        one(Spawn([os.fsencode(path)], ENVIRON, ()), make())
     with pytest.raises(OSError, match="Exec format error"):
-        one(Spawn([b"text"], {b"PATH": os.fsencode(tmp_path) + b":/bin"}, ()))
+        one(Spawn([b"text"], {b"PATH": os.fsencode(tmp_path) + b":/bin"}, ()), make())
 
 
-def test_path_is_searched(tmp_path):
+def test_path_is_searched(make, tmp_path):
     """A directory of PATH in which the program may not be executed is passed over, and remembered for the error."""
     (tmp_path / "sh").write_text("no program", encoding="ascii")
 
@@ -606,55 +639,59 @@ def test_path_is_searched(tmp_path):
         return (yield Wait(child, PATIENCE)).status
 
     place = os.fsencode(tmp_path)
-    assert StdioRunner().run(steps(b"/nonexistent:" + place + b":/bin")) == 3
+    assert make().run(steps(b"/nonexistent:" + place + b":/bin")) == 3
     with pytest.raises(PermissionError):
-        StdioRunner().run(steps(place + b":/nonexistent"))
+        make().run(steps(place + b":/nonexistent"))
 
 
-def test_an_environment_that_cannot_be():
+def test_an_environment_that_cannot_be(make):
     """A name that Python does not take is an OSError like any other trouble with starting."""
     with pytest.raises(OSError, match=r".") as caught:
-        one(Spawn([b"true"], {**ENVIRON, b"": b"x"}, ((TO_CHILD, (0,)),)))
+        one(Spawn([b"true"], {**ENVIRON, b"": b"x"}, ((TO_CHILD, (0,)),)), make())
     assert not isinstance(caught.value, ValueError)
 
 
-def test_no_descriptor_for_a_pipe():
+def test_no_descriptor_for_a_pipe(make):
     """When descriptors run out in the middle of starting a program, those that were opened are closed."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wiring = ((TO_CHILD, (0,)), (FROM_CHILD, (1,)), (NULL, (2,)), (TO_CHILD, (3,)))
     highest = max(map(int, descriptors()))
     held = []
     while not held or max(held) < max(highest, 40):
         held.append(os.dup(2))  # so that there is no gap below the limit
-    failed = 0
-    before = descriptors()
-    for room in range(1, 9):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(held) + 1 + room, hard))
-        try:
-            one(Spawn([b"true"], ENVIRON, wiring))
-        except OSError:
-            failed += 1
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        assert descriptors() == before, f"with room for {room}"
+
+    def steps():
+        failed = 0
+        before = descriptors()
+        for number in range(1, 9):
+            try:
+                with room(max(held) + 1 + number):
+                    child = yield Spawn([b"true"], ENVIRON, wiring)
+            except OSError:
+                failed += 1
+            else:
+                yield Kill(child)
+            assert descriptors() == before, f"with room for {number}"
+        return failed
+
+    failed = make().run(steps())
     for descriptor in held:
         os.close(descriptor)
     assert failed >= 4
 
 
-def test_write_to_a_program_that_does_not_read():
+def test_write_to_a_program_that_does_not_read(make):
     """A full pipe is waited for until the time is over; one that nobody reads any more is an OSError."""
 
     def steps(script):
         child = yield shell(script, (TO_CHILD, (0,)))
         yield Write(child.ends[0], b"x" * 5_000_000, SHORT if "sleep" in script else PATIENCE)
 
-    assert SHORT <= lateness(lambda: StdioRunner().run(steps("exec sleep 60"))) < PATIENCE
+    assert SHORT <= lateness(lambda: make().run(steps("exec sleep 60"))) < PATIENCE
     with pytest.raises(BrokenPipeError):
-        StdioRunner().run(steps("exec <&-; exit 0"))
+        make().run(steps("exec <&-; exit 0"))
 
 
-def test_write_waits_for_a_slow_reader():
+def test_write_waits_for_a_slow_reader(make):
     """What does not fit into the pipe waits for the reader, and all of it arrives."""
 
     def steps():
@@ -663,10 +700,10 @@ def test_write_waits_for_a_slow_reader():
         yield Close(child.ends[0])
         return (yield Wait(child, PATIENCE, child.ends[1], 100)).output
 
-    assert int(StdioRunner().run(steps())) == 3_000_000
+    assert int(make().run(steps())) == 3_000_000
 
 
-def test_wait_is_late():
+def test_wait_is_late(make):
     """A program that does not end in time is a TimedOut, which has what was said so far; the program runs on."""
 
     def steps():
@@ -681,10 +718,10 @@ def test_wait_is_late():
         assert child.ends == {}
         yield Kill(child)  # again, which is nothing
 
-    StdioRunner().run(steps())
+    make().run(steps())
 
 
-def test_wait_keeps_only_so_much():
+def test_wait_keeps_only_so_much(make):
     """A program may talk as much as it likes; only the first bytes are kept."""
 
     def steps():
@@ -692,10 +729,10 @@ def test_wait_keeps_only_so_much():
         ended = yield Wait(child, PATIENCE, child.ends[1], 10)
         return ended.status, ended.output
 
-    assert StdioRunner().run(steps()) == (4, b"x" * 10)
+    assert make().run(steps()) == (4, b"x" * 10)
 
 
-def test_wait_for_a_program_with_offspring():
+def test_wait_for_a_program_with_offspring(make):
     """A grandchild that keeps the pipe open is not waited for, and what it says in time is heard."""
 
     def steps():
@@ -703,11 +740,11 @@ def test_wait_for_a_program_with_offspring():
         ended = yield Wait(child, PATIENCE, child.ends[1], 100)
         return ended.status, ended.output
 
-    outcome, took = seconds(lambda: StdioRunner().run(steps()))
+    outcome, took = seconds(lambda: make().run(steps()))
     assert outcome == (0, b"first\n") and took < 4
 
 
-def test_wait_for_a_program_that_closes_its_end():
+def test_wait_for_a_program_that_closes_its_end(make):
     """A program that closes what is listened to, and runs on, is waited for without turning in circles."""
 
     def steps():
@@ -716,21 +753,21 @@ def test_wait_for_a_program_that_closes_its_end():
         ended = yield Wait(child, PATIENCE, child.ends[1], 100)
         return ended.status, ended.output, time.process_time() - began
 
-    status, output, burnt = StdioRunner().run(steps())
+    status, output, burnt = make().run(steps())
     assert (status, output) == (5, b"bye\n") and burnt < 0.15
 
 
 @pytest.mark.parametrize("missing", ["attribute", "error"])
-def test_without_pidfd(monkeypatch, missing):
+def test_without_pidfd(make, monkeypatch, missing):
     """Where the kernel or Python has no pidfd, the same comes out."""
 
     def absent(pid):
         raise OSError(38, "Function not implemented")
 
     if missing == "attribute":
-        monkeypatch.delattr(stdio.posix, "pidfd_open")
+        monkeypatch.delattr(spawning.posix, "pidfd_open")
     else:
-        monkeypatch.setattr(stdio.posix, "pidfd_open", absent)
+        monkeypatch.setattr(spawning.posix, "pidfd_open", absent)
 
     def steps():
         child = yield shell("echo out; sleep 0.1; exit 6", (FROM_CHILD, (1,)))
@@ -742,10 +779,10 @@ def test_without_pidfd(monkeypatch, missing):
             yield Wait(late, SHORT)
         return ended.status, ended.output, last.status
 
-    assert StdioRunner().run(steps()) == (6, b"out\n", 1)
+    assert make().run(steps()) == (6, b"out\n", 1)
 
 
-def test_kill_takes_the_group():
+def test_kill_takes_the_group(make):
     """Killing a program kills what it has started."""
 
     def steps():
@@ -755,7 +792,7 @@ def test_kill_takes_the_group():
         yield Kill(child)
         return int(caught.value.output)
 
-    grandchild = StdioRunner().run(steps())
+    grandchild = make().run(steps())
     deadline = time.monotonic() + PATIENCE
     while os.path.exists(f"/proc/{grandchild}/status"):
         with open(f"/proc/{grandchild}/status", encoding="utf-8") as status:
@@ -764,14 +801,14 @@ def test_kill_takes_the_group():
         assert time.monotonic() < deadline
 
 
-def test_kill_a_program_that_has_left_its_group():
+def test_kill_a_program_that_has_left_its_group(make):
     """A program that went into a session of its own is killed all the same."""
 
     def steps():
         child = yield Spawn([b"setsid", b"sleep", b"60"], ENVIRON, ())
         yield Kill(child)
 
-    _, took = seconds(lambda: StdioRunner().run(steps()))
+    _, took = seconds(lambda: make().run(steps()))
     assert took < 10
 
 
@@ -789,16 +826,16 @@ def test_a_child_out_of_reach(monkeypatch):
         assert child.ends == {}
 
     with monkeypatch.context() as patch:
-        patch.setattr(stdio.posix, "kill", refuse)
-        patch.setattr(stdio.posix, "killpg", refuse)
+        patch.setattr(spawning.posix, "kill", refuse)
+        patch.setattr(spawning.posix, "killpg", refuse)
         StdioRunner().run(steps())
     real_kill(pids[0], 9)
     os.waitpid(pids[0], 0)
 
 
-def test_pipes_are_out_of_the_way(monkeypatch):
+def test_pipes_are_out_of_the_way(make, monkeypatch):
     """The descriptors that a program gets do not write over each other, whatever numbers the pipes had."""
-    monkeypatch.setattr(stdio, "FIRST_SAFE", 500)  # so that every one of them is moved
+    monkeypatch.setattr(spawning, "FIRST_SAFE", 500)  # so that every one of them is moved
 
     def steps():
         child = yield shell(
@@ -808,11 +845,11 @@ def test_pipes_are_out_of_the_way(monkeypatch):
         yield Close(child.ends[5])
         return (yield Wait(child, PATIENCE, child.ends[6], 100)).output
 
-    assert StdioRunner().run(steps()) == b"through"
+    assert make().run(steps()) == b"through"
 
 
 @pytest.mark.parametrize("end", ["return", "raise", "close"])
-def test_no_child_outlives_run(end):
+def test_no_child_outlives_run(make, end):
     """However a generator ends, what it has started is killed."""
     pids = []
 
@@ -826,10 +863,10 @@ def test_no_child_outlives_run(end):
             yield Sync(1_000_000)
 
     if end == "return":
-        StdioRunner().run(steps())
+        make().run(steps())
     else:
         with pytest.raises(ValueError if end == "raise" else OSError, match=r"trouble|Bad"):
-            StdioRunner().run(steps())
+            make().run(steps())
     assert len(pids) == 2
     for pid in pids:
         with pytest.raises(ProcessLookupError):
@@ -1052,7 +1089,7 @@ def test_nothing_to_fork_with(monkeypatch):
     """Where there can be no child, that is an OSError at the yield, and no pipe is left."""
     operation = instead(lambda: 0, (TO_CHILD, (0,)), (FROM_CHILD, (1,)))
     with pytest.raises(OSError, match="forked"):
-        one(operation)
+        one(operation, StdioRunner())
 
     def fork():
         raise BlockingIOError(11, "Resource temporarily unavailable")
@@ -1088,20 +1125,20 @@ def test_without_proc(monkeypatch):
 # --- time and disk
 
 
-def test_sleep():
+def test_sleep(make):
     """Time passes, and no time is no trouble."""
-    _, took = seconds(lambda: one(Sleep(SHORT)))
+    _, took = seconds(lambda: one(Sleep(SHORT), make()))
     assert SHORT <= took < PATIENCE
-    one(Sleep(0.0))
+    one(Sleep(0.0), make())
 
 
-def test_sync(tmp_path):
+def test_sync(make, tmp_path):
     """A file is synced, a pipe cannot be, and that is an OSError at the yield."""
     with (tmp_path / "file").open("wb") as file:
-        one(Sync(file.fileno()))
+        one(Sync(file.fileno()), make())
     reading, writing = os.pipe()
     with pytest.raises(OSError, match="Invalid argument"):
-        one(Sync(writing))
+        one(Sync(writing), make())
     os.close(reading)
     os.close(writing)
 
@@ -1115,7 +1152,7 @@ def test_long_times():
         stdio.Deadline(0.0).milliseconds()
 
 
-def test_pipes_are_wide():
+def test_pipes_are_wide(make):
     """The pipe to a program holds more than the usual 64 KiB, if the system lets us."""
 
     def steps():
@@ -1124,10 +1161,10 @@ def test_pipes_are_wide():
         yield Kill(child)
         return size
 
-    assert StdioRunner().run(steps()) == stdio.PIPE_BYTES
+    assert make().run(steps()) == spawning.PIPE_BYTES
 
 
-def test_a_pipe_that_cannot_be_widened():
+def test_a_pipe_that_cannot_be_widened(make):
     """Where the system does not let us, the program starts all the same."""
 
     def steps():
@@ -1137,4 +1174,4 @@ def test_a_pipe_that_cannot_be_widened():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fcntl, "F_SETPIPE_SZ", 999_999)  # as if the system did not know it
-        assert StdioRunner().run(steps()) == 2
+        assert make().run(steps()) == 2
