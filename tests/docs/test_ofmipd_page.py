@@ -3,6 +3,7 @@
 import inspect
 import posix
 import re
+import socket
 import subprocess
 
 import pytest
@@ -120,7 +121,7 @@ CODES = {
     for name, reply in vars(replies).items()
     if isinstance(reply, Reply)
 }
-POSITIVE = {"OK", "FLUSHED", "SENDER_OK", "RECIPIENT_OK", "VERIFY", "HELP", "GO_AHEAD"}
+POSITIVE = {"OK", "FLUSHED", "SENDER_OK", "RECIPIENT_OK", "VERIFY", "HELP", "GO_AHEAD", "TLS_GO_AHEAD"}
 """Replies that need no explanation."""
 OF_AUTH = {name for name in CODES if name.startswith("AUTH")} | {"NOT_AUTHORISED", "TOO_MANY_FAILURES"}
 
@@ -241,18 +242,42 @@ def log(programs, tmp_path_factory):
     checker = directory / "checker"
     checker.write_text(CHECKER, encoding="ascii")
     checker.chmod(0o755)
+    argv = [programs / "ofmipd", "", "mail.example", checker, "true"]
+    environ = {
+        "PATH": "/usr/bin:/bin",
+        "OFMIPD_QUEUE": f"maildir:{directory}/Maildir",
+        "OFMIPD_AUTH_DELAY": "0",
+        "TCPREMOTEIP": "192.0.2.7",
+    }
+    return _log_of(argv, environ, DIALOGUE) + [
+        line for told in TLS_SERVERS for line in _log_under_tls(argv, environ, told)
+    ]
+
+
+TLS_SERVERS = (b"SSL_PROTOCOL=TLSv1.3\0SSL_CIPHER=X\0\0QUIT\r\n", b"")
+"""What a UCSPI-TLS server says after a handshake, with what the client says then; and after one that failed."""
+
+
+def _log_under_tls(argv, environ, told):
+    """Give the log of a session with STARTTLS; one socket is control, incoming and outgoing, as it may be."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(told)
+        ours.shutdown(socket.SHUT_WR)
+        number = str(theirs.fileno())
+        variables = dict.fromkeys(("SSLCTLFD", "SSLREADFD", "SSLWRITEFD"), number)
+        return _log_of(argv, {**environ, "UCSPITLS": "", **variables}, ["STARTTLS"], pass_fds=[theirs.fileno()])
+
+
+def _log_of(argv, environ, dialogue, **options):
     ended = subprocess.run(
-        [programs / "ofmipd", "", "mail.example", checker, "true"],
-        input="".join(f"{line}\r\n" for line in DIALOGUE).encode(),
+        argv,
+        input="".join(f"{line}\r\n" for line in dialogue).encode(),
         capture_output=True,
-        env={
-            "PATH": "/usr/bin:/bin",
-            "OFMIPD_QUEUE": f"maildir:{directory}/Maildir",
-            "OFMIPD_AUTH_DELAY": "0",
-            "TCPREMOTEIP": "192.0.2.7",
-        },
+        env=environ,
         check=True,
         timeout=60,
+        **options,
     )
     return ended.stderr.decode("ascii").splitlines()
 
