@@ -4,7 +4,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     Value = bytes | str | int | float
 
-PLAIN = frozenset(b"!#$%&'()*+,-./0123456789:;<>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[]^_`abcdefghijklmnopqrstuvwxyz{|}~")
+PLAIN = b"!#$%&'()*+,-./0123456789:;<>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[]^_`abcdefghijklmnopqrstuvwxyz{|}~"
 """Bytes that need no quotes: printable ASCII without space, `=`, `"` and backslash."""
 
 MAX_VALUE = 200
@@ -31,8 +31,10 @@ def _quoted(value: "Value") -> str:
     data = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
     if len(data) > MAX_VALUE:
         data = data[:MAX_VALUE] + b"..."
-    if data and PLAIN.issuperset(data):
+    if data and not data.translate(None, PLAIN):
         return data.decode("ascii")
+    if not data.translate(None, PLAIN + b" ="):  # most sentences: nothing to escape
+        return '"' + data.decode("ascii") + '"'
     return '"' + "".join(_escaped(byte) for byte in data) + '"'
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures.thread  # noqa: F401  which the loop would import when it is too late, for fsync
+import gc
 import os
 import pwd
 import signal
@@ -401,6 +402,9 @@ class Parts:
             confine.into_nowhere()
         else:
             key = tickets.load_key(self._key)
+        if role != WORKER_ROLE:
+            self._context = None  # and with it the keys of certificates, which OpenSSL overwrites
+            gc.collect()
         os.close(self._key)
         if not keeps_listeners:
             for listener in self._shared.listeners:

@@ -259,7 +259,7 @@ def verifierd(
 async def _serve(
     listeners: list[socket.socket], settings: Environ, limits: Limits, threads: int, notifier: notify.Notifier
 ) -> None:
-    sink = LogSink(asyncio.get_running_loop())
+    sink = LogSink(asyncio.get_running_loop(), PROGRAM)
 
     def log(fields: "dict[str, Value]") -> None:
         sink.write(render(PROGRAM, fields))

@@ -67,15 +67,19 @@ class Listener:
 
     Attributes:
         name: for log and counters.
+        here: address and port of our end of each connection; None where that differs.
     """
 
-    __slots__ = ("is_proxied", "kind", "name", "socket")
+    __slots__ = ("here", "is_proxied", "kind", "name", "socket")
 
     def __init__(self, listening: socket.socket, name: str, kind: str, *, is_proxied: bool) -> None:
         self.socket = listening
         self.name = name
         self.kind = kind
         self.is_proxied = is_proxied
+        self.here: tuple[str, int] | None = None
+        if listening.family != socket.AF_UNIX and (address := listening.getsockname())[0] not in ("0.0.0.0", "::"):  # noqa: S104  this compares
+            self.here = address[:2]
 
     @property
     def is_tls(self) -> bool:

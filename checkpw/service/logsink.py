@@ -7,6 +7,8 @@ import select
 from collections import deque
 from typing import TYPE_CHECKING
 
+from checkpw.logline import render
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -17,12 +19,23 @@ AT_ONCE = 4096
 """PIPE_BUF on Linux: the kernel does not let another process's line into what is not longer (pipe(7))."""
 
 
-class LogSink:
-    """Writes lines to a descriptor, those of one turn of the loop together."""
+DELAY = 0.01
+"""Seconds for which lines are collected: a busy server writes many at once."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: int = 2) -> None:
-        """Write to a descriptor that others write to as well: it is left blocking, and asked before each write."""
+
+class LogSink:
+    """Writes lines to a descriptor, those of a moment together."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, program: str, descriptor: int = 2) -> None:
+        """Write to a descriptor that others write to as well: it is left blocking, and asked before each write.
+
+        Args:
+            loop: to wait on.
+            program: whose lines they are.
+            descriptor: where to.
+        """
         self._loop = loop
+        self._program = program
         self._descriptor = descriptor
         self._lines: deque[bytes] = deque()
         self._held = 0
@@ -40,7 +53,7 @@ class LogSink:
         self._held += len(line)
         if not self._is_scheduled:
             self._is_scheduled = True
-            self._loop.call_soon(self.flush)
+            self._loop.call_later(DELAY, self.flush)
 
     def flush(self) -> None:
         """Write as much as is taken now."""
@@ -60,7 +73,7 @@ class LogSink:
                 return
             if self._lost and not self._lines:
                 lost, self._lost = self._lost, 0
-                self.write(b'submissiond: event=warning lost=%d text="log lines that nobody read"\n' % lost)
+                self.write(render(self._program, {"event": "warning", "lost": lost, "text": "lines that nobody read"}))
 
     def _write(self, data: bytes) -> bool:
         try:

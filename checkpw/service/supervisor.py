@@ -361,6 +361,7 @@ class Supervisor:
         for generation in self._generations:
             for child in generation.children:
                 child.control.close()
+        self._generations.clear()  # with the keys of certificates that older ones have
         self._selector.close()
         for end in self._wakeup:
             os.close(end)

@@ -44,9 +44,6 @@ if TYPE_CHECKING:
 
 PROGRAM = "submissiond"
 
-ACCEPT_AT_ONCE = 8
-"""Connections taken in one turn: then the sessions that there are go on, and other workers have their chance."""
-
 ACCEPT_PAUSE = 0.2
 """Seconds until accepting is tried again after the kernel had no descriptor or memory for it."""
 
@@ -146,7 +143,7 @@ class Worker:
         self._crowd = crowd
         self._counters = counters
         self._handshakes = Handshakes(rules.handshakes)
-        self._sink = LogSink(loop)
+        self._sink = LogSink(loop, PROGRAM)
         self._pid = os.getpid()
         self._serial = itertools.count(1)
         self._sessions: set[Visit] = set()
@@ -200,19 +197,18 @@ class Worker:
     # Accepting.
 
     def _accept(self, listener: Listener) -> None:
-        for _ in range(ACCEPT_AT_ONCE):
-            try:
-                client, address = listener.socket.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError:  # no descriptors, no memory: it gets better when a session ends
-                self._stop_accepting()
-                self._loop.call_later(ACCEPT_PAUSE, self._accept_again)
-                return
-            Visit(self, listener, client, address).begin()
-            if len(self._sessions) >= self._rules.connections:
-                self._stop_accepting()
-                return
+        """Take one connection: if there are more, we hear of it again, and other workers have their chance before."""
+        try:
+            client, address = listener.socket.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError:  # no descriptors, no memory: it gets better when a session ends
+            self._stop_accepting()
+            self._loop.call_later(ACCEPT_PAUSE, self._accept_again)
+            return
+        Visit(self, listener, client, address).begin()
+        if len(self._sessions) >= self._rules.connections:
+            self._stop_accepting()
 
     def _stop_accepting(self) -> None:
         if self._is_accepting:
@@ -304,7 +300,8 @@ class Worker:
             uses_tls = True
             self._counters.handshake(listener.name, secured.environ)
         peer = Peer(ip or b"unknown", is_remote=True, uses_tls=uses_tls)
-        requires_tls = not (rules.auth_plaintext or peer.is_loopback)
+        # What a balancer says of a client is no proof that the connection stays on this machine.
+        requires_tls = not (rules.auth_plaintext or (peer.is_loopback and not listener.is_proxied))
         pass_ = Pass()
         count = self._counters.event
         write = self._sink.write
@@ -342,7 +339,7 @@ class Visit:
         self._worker = worker
         self._listener = listener
         self.connection = worker.connect(client)
-        self._environ = _origin(client, address)
+        self._environ = _origin(listener.here, client, address)
         self._drive: Drive | None = None
         self._limit: asyncio.TimerHandle | None = None
 
@@ -378,14 +375,15 @@ def _secure(operation: operations.Secure, drive: Drive) -> object:
     return drive.client.secure(operation, drive)
 
 
-def _origin(client: socket.socket, address: object) -> dict[bytes, bytes]:
-    """Return what the kernel knows of a connection, as tcp-environ(5) has it."""
+def _origin(here: tuple[str, int] | None, client: socket.socket, address: object) -> dict[bytes, bytes]:
+    """Return what the kernel knows of a connection, as tcp-environ(5) has it; `here` is our end, if it is always so."""
     if not isinstance(address, tuple):
         return {b"PROTO": b"UNIX"}
-    try:
-        here = client.getsockname()
-    except OSError:
-        here = ("", 0)
+    if here is None:
+        try:
+            here = client.getsockname()[:2]
+        except OSError:
+            here = ("", 0)
     return {
         b"PROTO": b"TCP",
         b"TCPLOCALIP": plain(here[0]),
