@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from checkpw.mess822.outgoing import Stamp, Style
     from checkpw.operations import Steps
-    from checkpw.queue.base import Delivery, Door
+    from checkpw.queue.base import Delivery, Door, Transaction
     from checkpw.smtp.events import Envelope
 
 REFUSALS: dict[type, tuple[int, bytes, bytes]] = {
@@ -35,7 +35,7 @@ class OutboundMessage:
         self._delivery: Delivery | None = None
         self._refusal: MessageRefused | None = None
 
-    def open(self, door: "Door", environ: dict[bytes, bytes]) -> "Steps[None]":
+    def open(self, door: "Door | Transaction", environ: dict[bytes, bytes]) -> "Steps[None]":
         """Open the door; raises `MessageRefused` if it stays shut."""
         self._delivery = yield from door.open(self.envelope, environ)
 

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from checkpw.logline import Value
     from checkpw.mess822.outgoing import Stamp
     from checkpw.names import Names
-    from checkpw.operations import Steps
+    from checkpw.operations import Result, Steps
     from checkpw.outbound import OutboundMessage
     from checkpw.peer import Peer
     from checkpw.policy import Policy
-    from checkpw.queue.base import Door
+    from checkpw.queue.base import Door, Transaction
 
     class Checker(Protocol):
         """Whoever is asked about logins."""
@@ -69,6 +69,7 @@ class Submission:
         "_serial",
         "_session",
         "_taken",
+        "_transaction",
     )
 
     def __init__(
@@ -122,6 +123,7 @@ class Submission:
             may_speak_lf=not peer.is_remote and not peer.uses_tls,
         )
         self._author: bytes | None = None  # the name that goes with the sender, if somebody says so
+        self._transaction: Transaction | None = None  # with a next hop, before the message
         self._message: OutboundMessage | None = None
         self._began = self._message_began = 0.0
         self._serial = self._taken = 0
@@ -166,6 +168,7 @@ class Submission:
                     session.receive_eof()
         if self._message is not None:  # its end was interrupted
             yield from self._drop_message(events.MessageAborted(event.reason))
+        yield from self._forget_transaction()
         yield from self._leave(event.reason)
 
     def _leave(self, reason: str) -> "Steps[None]":
@@ -256,8 +259,11 @@ class Submission:
 
     # Mail.
 
-    def _take_address(self, offered: "events.SenderOffered | events.RecipientOffered") -> None:
-        """Take every address, its host rewritten: whoever gets here may send, and delivery knows better than we do."""
+    def _take_address(self, offered: "events.SenderOffered | events.RecipientOffered") -> "Steps[None] | None":
+        """Take an address, its host rewritten, if the next hop does, where there is one to ask.
+
+        Where there is none every address is taken: whoever gets here may send, and delivery knows better than we do.
+        """
         address = self._policy.host_rules.rewrite_address(offered.address)
         refusal = None
         if len(address) >= MAX_ADDRESS:
@@ -266,10 +272,42 @@ class Submission:
             address, refusal = self._find_author(address)
         elif not address:
             refusal = replies.NO_RECIPIENT
-        if refusal is None:
-            self._session.accept(address)
-        else:
+        if refusal is not None:
             self._session.reject(refusal)
+            return None
+        if isinstance(offered, events.SenderOffered):
+            offered.envelope.sender = address
+            return self._offer_sender(offered.envelope)
+        if self._transaction is not None:
+            return self._ask(self._transaction.offer(address, offered.parameters), address)
+        self._session.accept(address)
+        return None
+
+    def _offer_sender(self, envelope: events.Envelope) -> "Steps[None]":
+        yield from self._forget_transaction()
+        asking = self._door.begin(envelope)
+        if asking is None:
+            self._session.accept(envelope.sender)
+        else:
+            self._transaction = yield from self._ask(asking, envelope.sender)
+
+    def _ask(self, asking: "Steps[Result]", address: bytes) -> "Steps[Result | None]":
+        """Accept an address if the next hop does, and return what it returns."""
+        began = self._now()
+        try:
+            result = yield from asking
+        except MessageRefused as refusal:
+            reason = b"%d %s %s" % (refusal.code, refusal.enhanced, refusal.reply_text)
+            self._tell("refused", address=address, reason=reason, began=began)
+            self._session.reject(Reply(refusal.code, refusal.enhanced, refusal.reply_text))
+            return None
+        self._session.accept(address)
+        return result
+
+    def _forget_transaction(self) -> "Steps[None]":
+        transaction, self._transaction = self._transaction, None
+        if transaction is not None:
+            yield from transaction.abort()
 
     def _find_author(self, sender: bytes) -> tuple[bytes, Reply | None]:
         """Look a sender up in name.cdb, note the name, and return the address to take, and why it is not taken."""
@@ -298,12 +336,12 @@ class Submission:
         style = Style(policy.host_rules, keeps_groups=policy.keeps_groups, hops=policy.hops)
         message = OutboundMessage(offered.envelope, self._stamp(offered.envelope), style, policy.header_bytes)
         try:
-            yield from message.open(self._door, self._queue_environment())
+            yield from message.open(self._transaction or self._door, self._queue_environment())
         except MessageRefused as refusal:
             self._tell_message(message, "refused", refusal)
             self._session.reject(Reply(refusal.code, refusal.enhanced, refusal.reply_text))
         else:
-            self._message = message
+            self._message, self._transaction = message, None
             self._session.accept()
 
     def _take_block(self, block: events.MessageBlock) -> "Steps[None] | None":

@@ -32,6 +32,22 @@ if TYPE_CHECKING:
         def fail(self, *, is_late: bool) -> None:
             """Take note that the descriptor did not take everything, or not in time; `commit` will say no."""
 
+    class Transaction(Protocol):
+        """One envelope that is asked about before its message, where the answers come from a next hop."""
+
+        def offer(self, recipient: bytes, parameters: list[bytes]) -> "Steps[None]":
+            """Ask about one more recipient, which the envelope has not got yet.
+
+            Raises:
+                MessageRefused: it is refused; the others stand.
+            """
+
+        def open(self, envelope: Envelope, environ: dict[bytes, bytes]) -> "Steps[Delivery]":
+            """Begin the message, as `Door.open` does."""
+
+        def abort(self) -> "Steps[None]":
+            """Forget the envelope; also after trouble, and more than once."""
+
     class Door(Protocol):
         """The port.
 
@@ -44,6 +60,13 @@ if TYPE_CHECKING:
         carries_smtputf8: bool
         carries_dsn: bool
         carries_requiretls: bool
+
+        def begin(self, envelope: Envelope) -> "Steps[Transaction] | None":
+            """Ask about a sender, and then about recipients as they come; None where nobody can be asked.
+
+            Raises:
+                MessageRefused: the sender is refused.
+            """
 
         def open(self, envelope: Envelope, environ: dict[bytes, bytes]) -> "Steps[Delivery]":
             """Begin a message; `environ` is what a program behind the door gets.

@@ -43,6 +43,10 @@ class Maildir:
         self._timeout = timeout
         self._serial = serial
 
+    def begin(self, envelope: "Envelope") -> None:
+        """Return None: whom a message may go to shows when it is queued, or later."""
+        del envelope
+
     def open(self, envelope: "Envelope", environ: dict[bytes, bytes]) -> "Steps[MaildirDelivery]":
         """Open a new file in tmp; raises `MessageRefused` if that cannot be."""
         del environ  # no program is started

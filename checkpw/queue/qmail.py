@@ -89,6 +89,10 @@ class QmailQueue:
         self._timeout = timeout
         self.carries_smtputf8 = carries_smtputf8
 
+    def begin(self, envelope: "Envelope") -> None:
+        """Return None: whom a message may go to shows when it is queued, or later."""
+        del envelope
+
     def open(self, envelope: "Envelope", environ: dict[bytes, bytes]) -> "Steps[QmailDelivery]":
         """Start the program; raises `MessageRefused` if it cannot be started."""
         wiring = (

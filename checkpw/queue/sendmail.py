@@ -62,6 +62,10 @@ class Sendmail:
         self._timeout = timeout
         self.carries_smtputf8 = carries_smtputf8
 
+    def begin(self, envelope: "Envelope") -> None:
+        """Return None: whom a message may go to shows when it is queued, or later."""
+        del envelope
+
     def open(self, envelope: "Envelope", environ: dict[bytes, bytes]) -> "Steps[SendmailDelivery]":
         """Open a spool file; raises `MessageRefused` if that cannot be, or for an address that is no argument."""
         for address in (envelope.sender, *envelope.recipients):

@@ -22,6 +22,7 @@ SMALL = 32 * 1024
 place of two, and no descriptor that goes from process to process."""
 
 NOT_OPENED = (451, b"4.3.0", b"the queue cannot be reached")
+NOT_AN_ADDRESS = (554, b"5.1.3", b"this address cannot be passed on")
 NOT_ANSWERED = (451, b"4.3.0", b"the queue does not answer")
 
 
@@ -87,9 +88,15 @@ class RemoteDoor:
         self.carries_smtputf8 = carries_smtputf8
         self.carries_dsn = self.carries_requiretls = False
 
+    def begin(self, envelope: Envelope) -> None:
+        """Return None: behind these doors nobody can be asked before the message."""
+        del envelope
+
     def open(self, envelope: Envelope, environ: dict[bytes, bytes]) -> Steps[RemoteDelivery]:
         """Begin a message; who the client is, the opener takes from the ticket alone."""
         yield from ()  # nobody is asked before there is more than a small message, or the end of one
+        if not words.may_be_told(envelope):
+            raise MessageRefused(*NOT_AN_ADDRESS)
         request = [self._pass.ticket, words.pack_origin(environ), words.pack_envelope(envelope)]
         return RemoteDelivery(request, self._timeout)
 

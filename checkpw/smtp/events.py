@@ -66,21 +66,31 @@ class AuthAttempted:
 
 
 class SenderOffered:
-    """MAIL: may this address send? `accept` may put another address in its place."""
+    """MAIL: may this address send? `accept` may put another address in its place.
 
-    __slots__ = ("address",)
+    Attributes:
+        envelope: what becomes the message's, if it is accepted; still without recipients.
+    """
 
-    def __init__(self, address: bytes) -> None:
+    __slots__ = ("address", "envelope")
+
+    def __init__(self, address: bytes, envelope: Envelope) -> None:
         self.address = address
+        self.envelope = envelope
 
 
 class RecipientOffered:
-    """RCPT: may mail go to this address? `accept` may put another address in its place."""
+    """RCPT: may mail go to this address? `accept` may put another address in its place.
 
-    __slots__ = ("address",)
+    Attributes:
+        parameters: for a next hop, as in `Envelope.recipient_parameters`.
+    """
 
-    def __init__(self, address: bytes) -> None:
+    __slots__ = ("address", "parameters")
+
+    def __init__(self, address: bytes, parameters: list[bytes]) -> None:
         self.address = address
+        self.parameters = parameters
 
 
 class MessageOffered:

@@ -373,7 +373,7 @@ class Session:
             self.state = states.MAIL
             self._say(replies.SENDER_OK)
 
-        self._ask(SenderOffered(address), decide)
+        self._ask(SenderOffered(address, offered), decide)
 
     def _rcpt(self, argument: bytes) -> None:
         envelope = self._envelope
@@ -396,7 +396,7 @@ class Session:
             self.state = states.RCPT
             self._say(replies.RECIPIENT_OK)
 
-        self._ask(RecipientOffered(address), decide)
+        self._ask(RecipientOffered(address, passed_on), decide)
 
     # AUTH (RFC 4954).
 

@@ -40,6 +40,9 @@ class RecordingDoor:
         self.ended = 0
         self.environs = []
 
+    def begin(self, envelope):
+        """Take everybody."""
+
     def open(self, envelope, environ):
         """Begin a message."""
         mood = next(self._moods)
