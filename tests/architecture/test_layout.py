@@ -87,6 +87,8 @@ def test_launchers_differ_by_name_only(path):
     wanted = wanted.replace("ENTRY", ENTRY_FOR_PEOPLE if is_for_people else ENTRY.format(name=name))
     if is_for_people:
         wanted = wanted.replace("checkpw/cli/checkpw.py", "checkpw/cli/admin.py")
+    wanted = wanted.replace("checkpw/cli/checkpw-verifierd.py", "checkpw/cli/verifierd.py")
+    wanted = wanted.replace("checkpw.cli.checkpw-verifierd", "checkpw.cli.verifierd")
     assert path.read_text(encoding="utf-8") == wanted
     assert len(wanted.splitlines()) <= 20
     assert path.stat().st_mode & 0o111 == 0o111
