@@ -63,6 +63,9 @@ SPARE = 64
 BEAT = 5.0
 """Seconds between two signs of life of a worker."""
 
+FLAGS = {places.TLS, places.STARTTLS, places.PLAIN, "proxy"}
+"""What the name of a socket from a service manager may say."""
+
 IDLE_CONNECTION = 60.0
 """Seconds for which a connection to the next hop is kept for the next message."""
 
@@ -110,11 +113,6 @@ class Wishes:
             self.wanted = [Wanted(text) for text in options["listen"]]
         except ValueError as error:
             raise Misuse(str(error)) from None
-        if (
-            any(wanted.is_proxied and not isinstance(wanted.place, str) for wanted in self.wanted)
-            and not self.proxy_from
-        ):
-            raise Misuse("a listener with proxy believes whoever connects: name the balancers with --proxy-from")
         if len(options["tls_key"]) > len(options["tls_cert"]):
             raise Misuse("there are more --tls-key than --tls-cert")
         self.identities = self._identities(options["user"], options["door_user"])
@@ -151,8 +149,11 @@ def _user(name: str) -> tuple[int, int]:
     return user.pw_uid, user.pw_gid
 
 
-def listeners_of(wishes: Wishes, activated: list[socket.socket]) -> list[Listener]:
+def listeners_of(wishes: Wishes, activated: list[tuple[bytes, socket.socket]]) -> list[Listener]:
     """Return the listeners that were asked for, and those that a service manager has made (sd_listen_fds(3)).
+
+    The name of such a socket says how its clients are spoken to: `tls`, `starttls`, `plain`, `proxy`, or two of them
+    with a hyphen, such as `tls-proxy`; any other name says nothing.
 
     Raises:
         Misuse: there is none, or one cannot be meant.
@@ -160,18 +161,25 @@ def listeners_of(wishes: Wishes, activated: list[socket.socket]) -> list[Listene
     """
     has_certificate = bool(wishes.certificates)
     made = []
-    for given in activated:
+    for name, given in activated:
         address = given.getsockname()
-        text = address if isinstance(address, str) else f"[{address[0]}]:{address[1]}"
+        text = (address or "/unnamed") if isinstance(address, str) else f"[{address[0]}]:{address[1]}"
         places.prepare(given)
-        kind = Wanted(text or "/unnamed").kind_with(has_certificate=has_certificate)
-        made.append(Listener(given, text, kind, is_proxied=False))
+        flags = os.fsdecode(name).replace("-", ",")
+        try:
+            asked = Wanted(f"{text},{flags}" if set(flags.split(",")) <= FLAGS else text)
+            kind = asked.kind_with(has_certificate=has_certificate)
+        except ValueError as error:
+            raise Misuse(str(error)) from None
+        made.append(Listener(given, text, kind, is_proxied=asked.is_proxied))
     try:
         for wanted in wishes.wanted:
             kind = wanted.kind_with(has_certificate=has_certificate)
             made += [Listener(one, wanted.text, kind, is_proxied=wanted.is_proxied) for one in places.listen(wanted)]
     except ValueError as error:
         raise Misuse(str(error)) from None
+    if any(one.is_proxied and one.socket.family != socket.AF_UNIX for one in made) and not wishes.proxy_from:
+        raise Misuse("a listener with proxy believes whoever connects: name the balancers with --proxy-from")
     if not made:
         raise Misuse("nowhere to listen: want --listen ADDRESS:PORT")
     return made

@@ -144,7 +144,7 @@ def command(environ: dict[bytes, bytes], /, **options: Any) -> int:
     What follows -- is as for ofmipd(8): a name.cdb or '', our host name, and the checkpassword program with the
     program that it is to run, usually true. Mail is taken from who has logged in, and from --relay-from.
     """
-    activated = [one for _, one in notify.take_activated(environ, os.getpid())]
+    activated = notify.take_activated(environ, os.getpid())
     notifier = notify.Notifier(environ, os.getpid())
     wishes = Wishes(options, environ)
     slots = GENERATIONS * wishes.workers
