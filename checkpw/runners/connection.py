@@ -44,6 +44,7 @@ class Connection:
     """One client.
 
     Attributes:
+        is_over: whose time is over, and who is to hear so instead of being heard.
         received, sent: bytes, as they went over the network.
     """
 
@@ -59,6 +60,7 @@ class Connection:
         "_timer",
         "_tls",
         "_wanted",
+        "is_over",
         "received",
         "sent",
     )
@@ -83,6 +85,7 @@ class Connection:
         self._outgoing = b""
         self._pushed_back = b""
         self.received = self.sent = 0
+        self.is_over = False
 
     def push_back(self, data: bytes) -> None:
         """Have `data`, which was received, received again, or taken as the beginning of a TLS handshake."""

@@ -233,7 +233,7 @@ class Worker:
     def _receive(self, operation: operations.Receive, drive: Drive) -> object:
         if operation.descriptor is not None:
             return self._descriptors.performers[operations.Receive](operation, drive)
-        if self._is_ending:
+        if self._is_ending or drive.client.is_over:
             raise TemporaryFailure("the server goes down")
         return drive.client.receive(operation, drive)
 
@@ -351,6 +351,7 @@ class Visit:
 
     def end(self) -> None:
         """Have the session end, with a word to the client, as soon as it waits for nobody else."""
+        self.connection.is_over = True
         if self._drive is not None and self.connection.is_waiting:
             self._drive.interrupt(TemporaryFailure("the server goes down"))
 
