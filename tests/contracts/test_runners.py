@@ -5,6 +5,7 @@ tried with that one.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import resource
@@ -520,6 +521,30 @@ def test_each_address_of_a_host_has_its_share(monkeypatch):
             patch.setattr(connecting._socket, "getaddrinfo", found(closed, "silent"))
             with pytest.raises(TimedOut):
                 one(Connect(b"host", 25, 9.0), StdioRunner())
+
+
+def test_what_the_network_says_of_time_is_an_answer(monkeypatch):
+    """ETIMEDOUT is no `TimedOut`: it came within the time, from a network that has given up."""
+
+    class Client:
+        def __init__(self, family, kind):
+            pass
+
+        def setsockopt(self, *option):
+            pass
+
+        def settimeout(self, seconds):
+            pass
+
+        def connect(self, address):
+            raise TimeoutError(errno.ETIMEDOUT, "Connection timed out")
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(connecting._socket, "socket", Client)
+    with pytest.raises(TimeoutError, match="Connection timed out"):
+        one(Connect(b"127.0.0.1", 25, PATIENCE), StdioRunner())
 
 
 def test_no_descriptor_for_a_connection(make, server):

@@ -248,7 +248,7 @@ def test_it_has_as_much_time_as_a_program(ofmipd, silence, mail, tools):
     assert (done.status, b"no answer in 0.5 seconds" in done.log) == (0, True)
 
 
-@pytest.mark.parametrize("rest", [["sh", "-c", "exit 0"], ["env", "true"]])
+@pytest.mark.parametrize("rest", [["sh", "-c", "exit 0"], ["env", "true"], ["/usr/local/bin/true"]])
 def test_a_chain_that_runs_something_is_started(look_at_checker, silence, rest):
     """Only the verdict has a short cut."""
     session, parent, child = look_at_checker("checkpassword", *rest, environ=silence)
@@ -260,8 +260,9 @@ def test_a_chain_that_runs_something_is_started(look_at_checker, silence, rest):
 def test_another_checkpassword_is_started(look_at_checker, silence, programs, public):
     """A copy of ours that lies elsewhere is somebody else's program."""
     shutil.copy2(programs / "checkpassword", public / "checkpassword")
-    session, _, child = look_at_checker(public / "checkpassword", "true", environ=silence)
-    assert os.fsencode(public / "checkpassword") in child.argv
+    session, parent, child = look_at_checker(public / "checkpassword", "true", environ=silence)
+    assert child.argv[-2:] == [os.fsencode(public / "checkpassword"), b"true"]
+    assert child.argv != parent.argv
     session.hang_up()
 
 
