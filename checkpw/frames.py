@@ -35,27 +35,35 @@ def encode(fields: "Iterable[bytes]") -> bytes:
 class FrameReader:
     """Takes bytes as they come, gives frames."""
 
-    __slots__ = ("_buffer", "_limit")
+    __slots__ = ("_buffer", "_limit", "_needed")
 
     def __init__(self, limit: int = MAX_FRAME) -> None:
         """Begin; a frame of more than `limit` bytes is a bad one."""
-        self._buffer = b""
+        self._buffer = bytearray()
         self._limit = limit
+        self._needed = 4  # bytes, before there is anything new to say
 
     def feed(self, data: bytes) -> list[list[bytes]]:
         """Take some bytes and return the fields of every frame that is complete now; raises `BadFrame`."""
-        buffer = self._buffer + data if self._buffer else data
+        buffer = data
+        if self._buffer:
+            self._buffer += data
+            if len(self._buffer) < self._needed:
+                return []
+            buffer = bytes(self._buffer)
         frames = []
         at, have = 0, len(buffer)
+        self._needed = 4
         while have - at >= 4:
             (size,) = _LENGTH.unpack_from(buffer, at)
             if size > self._limit:
                 raise BadFrame("a frame is too long")
             if have - at - 4 < size:
+                self._needed = 4 + size
                 break
             frames.append(unpack(buffer, at + 4, at + 4 + size))
             at += 4 + size
-        self._buffer = buffer[at:] if at else buffer
+        self._buffer = bytearray(buffer[at:])
         return frames
 
     @property

@@ -7,11 +7,13 @@ its request, so that many are under way at once. What one turn of the event loop
 from __future__ import annotations
 
 import array
+import errno
+import os
 import socket
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
-from checkpw.frames import BadFrame, FrameReader, encode
+from checkpw.frames import MAX_FRAME, BadFrame, FrameReader, encode
 from checkpw.operations import Answered, TimedOut
 from checkpw.runners.resident import BLOCK, PENDING, Drive
 
@@ -28,6 +30,12 @@ PLAIN, WITH_DESCRIPTOR = b"", b"d"
 
 ONE_DESCRIPTOR = socket.CMSG_SPACE(4)
 
+NONE, LOST = -1, -2
+"""In place of a descriptor: none came, and there was no room for the one that came."""
+
+MOST_UNREAD = 256 * 1024
+"""Bytes of answers that may wait for who asked; no request is read while there are more."""
+
 
 class Line:
     """One end: whole frames in, whole frames out, a descriptor with a frame now and then."""
@@ -40,15 +48,19 @@ class Line:
         broken: Callable[[], None],
         *,
         takes_descriptors: bool,
+        most_unread: int | None = None,
     ) -> None:
         """Use a connected socket.
 
         Args:
             loop: to wait on.
             end: is ours from now on.
-            heard: takes the fields of each frame, and the descriptor that came with it or -1; it may raise `BadFrame`.
+            heard: takes the fields of each frame, and the descriptor that came with it, NONE or LOST; it may raise
+                `BadFrame`.
             broken: called once, when the other side is gone or does not keep to the protocol.
             takes_descriptors: what the other side sends may come with a descriptor; else the kernel drops it.
+            most_unread: nothing is read while more bytes than this wait to be sent; None for whatever waits. Only one
+                end of a line may have such a limit, or both wait for each other.
         """
         end.settimeout(0)
         self._loop = loop
@@ -56,20 +68,35 @@ class Line:
         self._heard = heard
         self._broken = broken
         self._room = ONE_DESCRIPTOR if takes_descriptors else 0
+        self._most_unread = most_unread
+        self._unread = 0
         self._reader = FrameReader()
+        self._frames: deque[list[bytes]] = deque()  # that came, and were not looked at yet
         self._outgoing: deque[tuple[bytes, int]] = deque()
         self._descriptors: deque[int] = deque()  # that came, for frames that are not complete yet
         self._is_flushing = False
+        self._is_reading = True
         self.is_open = True
         loop.add_reader(end.fileno(), self._readable)
 
     def send(self, fields: list[bytes], descriptor: int = -1) -> None:
-        """Send a frame; a descriptor goes along, and our copy of it is closed."""
+        """Send a frame; a descriptor goes along, and our copy of it is closed.
+
+        Raises:
+            OSError: the frame is longer than the other side would take.
+        """
         if not self.is_open:
             _close(descriptor)
             return
-        mark = PLAIN if descriptor < 0 else WITH_DESCRIPTOR
-        self._outgoing.append((encode([mark, *fields]), descriptor))
+        frame = encode([PLAIN if descriptor < 0 else WITH_DESCRIPTOR, *fields])
+        if len(frame) > MAX_FRAME:
+            _close(descriptor)
+            raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
+        self._outgoing.append((frame, descriptor))
+        self._unread += len(frame)
+        if self._most_unread is not None and self._unread > self._most_unread and self._is_reading:
+            self._is_reading = False
+            self._loop.remove_reader(self._end.fileno())
         if not self._is_flushing:
             self._is_flushing = True
             self._loop.call_soon(self._flush)
@@ -87,6 +114,7 @@ class Line:
                 _close(descriptor)
             self._outgoing.clear()
             self._descriptors.clear()
+            self._frames.clear()
 
     def _break(self) -> None:
         if self.is_open:
@@ -95,30 +123,51 @@ class Line:
 
     def _readable(self) -> None:
         try:
-            data, ancillary, _flags, _address = self._end.recvmsg(BLOCK, self._room)
+            data, ancillary, flags, _address = self._end.recvmsg(BLOCK, self._room, socket.MSG_CMSG_CLOEXEC)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            data, ancillary = b"", []
-        for level, kind, content in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                self._descriptors.extend(array.array("i", content[: len(content) - len(content) % 4]))
+            data, ancillary, flags = b"", [], 0
+        if self._room:
+            self._take_descriptors(ancillary, is_cut=bool(flags & socket.MSG_CTRUNC))
         if not data:
             self._break()
             return
         try:
-            for fields in self._reader.feed(data):
-                self._heard(fields[1:], self._descriptor_for(fields))
-                if not self.is_open:
-                    return
+            self._frames.extend(self._reader.feed(data))
         except BadFrame:
             self._break()
+        else:
+            self._listen()
+
+    def _take_descriptors(self, ancillary: list[tuple[int, int, bytes]], *, is_cut: bool) -> None:
+        """Note a descriptor that came, or that it could not come because we have too many (unix(7))."""
+        came: list[int] = []
+        for level, kind, content in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                came.extend(array.array("i", content[: len(content) - len(content) % 4]))
+        if is_cut and not came:
+            came.append(LOST)
+        self._descriptors.extend(came)
+
+    def _listen(self) -> None:
+        """Hand on what came. A fault of ours in one frame is not the end of those behind it."""
+        frames = self._frames
+        try:
+            while frames:
+                fields = frames.popleft()
+                self._heard(fields[1:], self._descriptor_for(fields))
+        except BadFrame:
+            self._break()
+        finally:
+            if frames:
+                self._loop.call_soon(self._listen)
 
     def _descriptor_for(self, fields: list[bytes]) -> int:
         if len(fields) < 2 or fields[0] not in (PLAIN, WITH_DESCRIPTOR):
             raise BadFrame("a frame without a mark or a number")
         if fields[0] == PLAIN:
-            return -1
+            return NONE
         if not self._descriptors:
             raise BadFrame("a frame without its descriptor")
         return self._descriptors.popleft()
@@ -136,6 +185,7 @@ class Line:
                         [data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", (descriptor,)))]
                     )
                     outgoing.popleft()
+                    self._unread -= sent
                     _close(descriptor)
                     if sent < len(data):
                         outgoing.appendleft((data[sent:], -1))
@@ -143,6 +193,7 @@ class Line:
                 if len(outgoing) > 1:
                     data = self._join()
                 sent = self._end.send(data)
+                self._unread -= sent
                 outgoing.popleft()
                 if sent < len(data):
                     outgoing.appendleft((data[sent:], -1))
@@ -151,16 +202,25 @@ class Line:
             self._loop.add_writer(self._end.fileno(), self._writable)
         except OSError:
             self._break()
+        if not self._is_reading and self._unread == 0:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        if self.is_open:
+            self._is_reading = True
+            self._loop.add_reader(self._end.fileno(), self._readable)
 
     def _writable(self) -> None:
         self._loop.remove_writer(self._end.fileno())
         self._flush()
 
     def _join(self) -> bytes:
-        """Make one of the first frames that go without a descriptor."""
+        """Make one of the first frames that go without a descriptor, as long as it is not too much."""
         parts: list[bytes] = []
-        while self._outgoing and self._outgoing[0][1] < 0 and len(parts) < 64:
+        size = 0
+        while self._outgoing and self._outgoing[0][1] < 0 and size < BLOCK:
             parts.append(self._outgoing.popleft()[0])
+            size += len(parts[-1])
         data = b"".join(parts)
         self._outgoing.appendleft((data, -1))
         return data
@@ -188,6 +248,7 @@ class Asker:
             raise ConnectionError("the process that is asked is gone")
         self._number = (self._number + 1) & 0xFFFFFFFF
         number = self._number.to_bytes(NUMBER)
+        self._line.send([number, *operation.fields])
 
         def expire() -> None:
             del self._waiting[number]
@@ -202,37 +263,55 @@ class Asker:
                 timer.cancel()
 
         drive.forget = forget
-        self._line.send([number, *operation.fields])
         return PENDING
 
     def close(self) -> None:
-        """Hang up."""
+        """Hang up; what is waited for does not come any more."""
         self._line.close()
+        self._fail_all()
 
     def _heard(self, fields: list[bytes], descriptor: int) -> None:
         waiting = self._waiting.pop(fields[0], None)
-        if waiting is None:  # it came too late
+        if descriptor != NONE and (waiting is None or descriptor == LOST):
+            # It came too late, or not. Whoever has opened something for us has to know that nobody will use it.
+            self._line.send(fields)
+        if waiting is None:
             _close(descriptor)
             return
         drive, timer = waiting
         if timer is not None:
             timer.cancel()
-        drive.resume(Answered(fields[1:], descriptor))
+        if descriptor == LOST:
+            drive.resume(None, OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
+        else:
+            drive.resume(Answered(fields[1:], descriptor))
 
     def _lost(self) -> None:
-        waiting, self._waiting = self._waiting, {}
-        for drive, timer in waiting.values():
-            if timer is not None:
-                timer.cancel()
-            drive.resume(None, ConnectionError("the process that was asked is gone"))
         self._gone()
+        self._fail_all()
+
+    def _fail_all(self) -> None:
+        """Tell everybody who waits that there will be no answer. A fault in one is not the end of the others."""
+        waiting = self._waiting
+        try:
+            while waiting:
+                _, (drive, timer) = waiting.popitem()
+                if timer is not None:
+                    timer.cancel()
+                drive.resume(None, ConnectionError("the process that was asked is gone"))
+        finally:
+            if waiting:
+                self._loop.call_soon(self._fail_all)
 
 
 class Handler(Protocol):
     """Who answers the requests of one asker."""
 
     def request(self, fields: list[bytes], answer: Answer) -> None:
-        """Take a request, answer it now or later; raises `BadFrame` for one that no asker of ours would send."""
+        """Take a request, answer it now or later; raises `BadFrame` for one that no asker of ours would send.
+
+        An answer with a descriptor that came too late for who had asked is sent back, and comes here.
+        """
 
     def gone(self) -> None:
         """Take note that nobody asks, or listens, any more."""
@@ -258,7 +337,7 @@ class Answerer:
     def __init__(self, loop: asyncio.AbstractEventLoop, end: socket.socket, handler: Handler) -> None:
         """Answer what comes through a socket."""
         self._handler = handler
-        self._line = Line(loop, end, self._heard, handler.gone, takes_descriptors=False)
+        self._line = Line(loop, end, self._heard, handler.gone, takes_descriptors=False, most_unread=MOST_UNREAD)
 
     def _heard(self, fields: list[bytes], _descriptor: int) -> None:
         if len(fields[0]) != NUMBER:

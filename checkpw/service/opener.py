@@ -7,6 +7,7 @@ verifier's ticket says. When a worker is gone, nothing of what it had open is qu
 from __future__ import annotations
 
 import itertools
+import os
 import time
 
 from checkpw import tickets
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from checkpw.operations import Steps
+    from checkpw.operations import Result, Steps
     from checkpw.queue.base import Door, LocalDelivery
     from checkpw.runners.channel import Answer
     from checkpw.smtp.events import Envelope
 
 NO_TICKET = (451, b"4.7.0", b"nobody has logged in")
+NO_DELIVERY = (451, b"4.3.0", b"the message was lost")
 
 
 class Opener:
@@ -58,6 +60,7 @@ class Opener:
         self._environ = environ
         self._key = key
         self._relays_for_strangers = relays_for_strangers
+        self._life = os.urandom(8)
         self._numbers = itertools.count(1)
 
     def handler(self) -> WorkerAtDoor:
@@ -69,8 +72,8 @@ class Opener:
         Drive(steps, self.descriptors.performers, at_end).resume()
 
     def number(self) -> bytes:
-        """Return a number that no delivery had."""
-        return b"%d" % next(self._numbers)
+        """Return a number that no delivery had, at no opener: one that has died may have given some to our workers."""
+        return b"%s%d" % (self._life, next(self._numbers))
 
     def open(self, ticket: bytes, origin: dict[bytes, bytes], envelope: Envelope) -> Steps[LocalDelivery]:
         """Open the door and return the delivery; raises `MessageRefused`."""
@@ -93,13 +96,21 @@ class Opener:
     ) -> Steps[tuple[LocalDelivery, int]]:
         """Open the door and return the delivery and the descriptor that takes the message; raises `MessageRefused`."""
         delivery = yield from self.open(ticket, origin, envelope)
-        return delivery, (yield from delivery.hand_over())
+        return delivery, (yield from _or_abort(delivery, delivery.hand_over()))
 
     def submit(self, ticket: bytes, origin: dict[bytes, bytes], envelope: Envelope, message: bytes) -> Steps[bytes]:
         """Queue a message and return the door's words; raises `MessageRefused`."""
         delivery = yield from self.open(ticket, origin, envelope)
         yield from delivery.write(message)
-        return (yield from delivery.commit())
+        return (yield from _or_abort(delivery, delivery.commit()))
+
+    def commit(self, delivery: LocalDelivery | None, trouble: bytes) -> Steps[bytes]:
+        """Queue a message that a worker has written, and return the door's words; raises `MessageRefused`."""
+        if delivery is None:
+            raise MessageRefused(*NO_DELIVERY)
+        if trouble != words.NONE:
+            delivery.fail(is_late=trouble == words.LATE)
+        return (yield from _or_abort(delivery, delivery.commit()))
 
     def dial(self) -> Steps[int]:
         """Connect to the next hop; raises `OSError`."""
@@ -124,11 +135,17 @@ class WorkerAtDoor:
             case [words.SUBMIT, ticket, origin, envelope, message]:
                 self._submit(ticket, words.unpack_origin(origin), words.unpack_envelope(envelope), message, answer)
             case [words.COMMIT, number, trouble] if trouble in (words.NONE, words.BROKEN, words.LATE):
-                self._commit(self._take(number), trouble, answer)
+                # It may be one of an opener before us.
+                delivery = self._deliveries.pop(number, None)
+                self._opener.drive(self._opener.commit(delivery, trouble), _teller(answer))
             case [words.ABORT, number]:
-                self._abort(self._deliveries.pop(number, None), answer)
+                self._abort(self._deliveries.pop(number, None), lambda: answer.give([words.ABORTED]))
             case [words.DIAL]:
                 self._dial(answer)
+            case [words.OPENED, number]:  # our answer, which came too late
+                self._abort(self._deliveries.pop(number, None), _say_nothing)
+            case [words.OPENED]:
+                pass
             case _:
                 raise BadFrame("an unknown request")
 
@@ -137,13 +154,7 @@ class WorkerAtDoor:
         self._is_gone = True
         deliveries, self._deliveries = self._deliveries, {}
         for delivery in deliveries.values():
-            self._opener.drive(delivery.abort(), lambda _result, _failure: None)
-
-    def _take(self, number: bytes) -> LocalDelivery:
-        delivery = self._deliveries.pop(number, None)
-        if delivery is None:
-            raise BadFrame("no such delivery")
-        return delivery
+            self._abort(delivery, _say_nothing)
 
     def _open(self, ticket: bytes, origin: dict[bytes, bytes], envelope: Envelope, answer: Answer) -> None:
         def opened(result: object, failure: BaseException | None) -> None:
@@ -160,21 +171,16 @@ class WorkerAtDoor:
 
         self._opener.drive(self._opener.hand_over(ticket, origin, envelope), opened)
 
-    def _commit(self, delivery: LocalDelivery, trouble: bytes, answer: Answer) -> None:
-        if trouble != words.NONE:
-            delivery.fail(is_late=trouble == words.LATE)
-        self._opener.drive(delivery.commit(), _teller(answer))
-
     def _submit(
         self, ticket: bytes, origin: dict[bytes, bytes], envelope: Envelope, message: bytes, answer: Answer
     ) -> None:
         self._opener.drive(self._opener.submit(ticket, origin, envelope, message), _teller(answer))
 
-    def _abort(self, delivery: LocalDelivery | None, answer: Answer) -> None:
+    def _abort(self, delivery: LocalDelivery | None, tell: Callable[[], None]) -> None:
         if delivery is None:  # its commit was tried, and failed
-            answer.give([words.ABORTED])
+            tell()
             return
-        self._opener.drive(delivery.abort(), lambda _result, _failure: answer.give([words.ABORTED]))
+        self._opener.drive(delivery.abort(), lambda _result, _failure: tell())
 
     def _dial(self, answer: Answer) -> None:
         def connected(result: object, failure: BaseException | None) -> None:
@@ -185,6 +191,19 @@ class WorkerAtDoor:
             answer.give([words.OPENED], result)
 
         self._opener.drive(_timely(self._opener.dial()), connected)
+
+
+def _say_nothing() -> None:
+    """Tell nobody."""
+
+
+def _or_abort(delivery: LocalDelivery, steps: Steps[Result]) -> Steps[Result]:
+    """Go on with a delivery; what is no word of the door's leaves nothing of it behind."""
+    try:
+        return (yield from steps)
+    except (OSError, TimedOut):
+        yield from delivery.abort()
+        raise
 
 
 def _timely(steps: Steps[int]) -> Steps[int]:

@@ -26,12 +26,13 @@ class Turns:
         self._at_once = at_once
         self._most_waiting = waiting
         self._going_on = 0
+        self._is_starting = False
         self._queues: OrderedDict[bytes, deque[Callable[[], None]]] = OrderedDict()
         self.waiting = 0
 
     def take(self, client: bytes, start: Callable[[], None]) -> None:
         """Call `start` now, or when it is this client's turn; raises `TooMany`. Each start is ended by `done`."""
-        if self._going_on < self._at_once:
+        if self._going_on < self._at_once and not self._queues:
             self._going_on += 1
             start()
             return
@@ -39,15 +40,26 @@ class Turns:
             raise TooMany
         self.waiting += 1
         self._queues.setdefault(client, deque()).append(start)
+        self._start()
 
     def done(self) -> None:
         """Let the next client have its turn."""
-        if not self._queues:
-            self._going_on -= 1
+        self._going_on -= 1
+        self._start()
+
+    def _start(self) -> None:
+        """Start who may start. What is done as soon as it is started makes no deeper and deeper stack."""
+        if self._is_starting:
             return
-        client, queue = self._queues.popitem(last=False)
-        start = queue.popleft()
-        if queue:
-            self._queues[client] = queue  # behind all others
-        self.waiting -= 1
-        start()
+        self._is_starting = True
+        try:
+            while self._queues and self._going_on < self._at_once:
+                client, queue = self._queues.popitem(last=False)
+                start = queue.popleft()
+                if queue:
+                    self._queues[client] = queue  # behind all others
+                self.waiting -= 1
+                self._going_on += 1
+                start()
+        finally:
+            self._is_starting = False

@@ -73,7 +73,6 @@ class Verifier:
             return
 
         def told(found: Answer) -> None:
-            self._turns.done()
             now = time.monotonic()
             if found.verdict != REJECTED:
                 self._guesses.give_back(address, paid, now)
@@ -81,6 +80,7 @@ class Verifier:
             if found.verdict == ACCEPTED:
                 ticket = tickets.make(self._key, credentials.login, int(now) + self._ticket_life)
             _give(answer, found, ticket)
+            self._turns.done()
 
         try:
             self._turns.take(address, lambda: self._ask(credentials, origin, told))
@@ -99,16 +99,23 @@ class WorkerAsking:
         """Take a request; raises `BadFrame`."""
         match fields:
             case [words.CHECK, record, origin]:
-                try:
-                    credentials = Credentials.parse(record)
-                except CheckpwError:
-                    raise BadFrame("a malformed record") from None
-                self._verifier.check(credentials, words.unpack_origin(origin), answer)
+                self._verifier.check(_parse(record), words.unpack_origin(origin), answer)
             case _:
                 raise BadFrame("an unknown request")
 
     def gone(self) -> None:
         """Go on with what it has asked: the answers go nowhere."""
+
+
+def _parse(record: bytes) -> Credentials:
+    """Take apart what a worker writes, which is not all that a checker would take; raises `BadFrame`."""
+    try:
+        credentials = Credentials.parse(record)
+        if credentials.login and credentials.encode() == record:
+            return credentials
+    except CheckpwError:
+        pass
+    raise BadFrame("a malformed record")
 
 
 def _give(answer: channel.Answer, found: Answer, ticket: bytes) -> None:

@@ -47,7 +47,11 @@ MAX_PARAMETERS = 16
 
 def pack_origin(environ: dict[bytes, bytes]) -> bytes:
     """Make one field of what is known about a client."""
-    return pack([word for name in ORIGIN if name in environ for word in (name, environ[name])])
+    return pack([word for name in ORIGIN if _is_told(environ.get(name)) for word in (name, environ[name])])
+
+
+def _is_told(value: bytes | None) -> bool:
+    return value is not None and b"\0" not in value and len(value) <= MAX_ORIGIN_VALUE
 
 
 def unpack_origin(field: bytes) -> dict[bytes, bytes]:
@@ -57,9 +61,14 @@ def unpack_origin(field: bytes) -> dict[bytes, bytes]:
         raise BadFrame("an origin is malformed")
     origin = dict(zip(words[::2], words[1::2], strict=True))
     for name, value in origin.items():
-        if name not in ORIGIN or b"\0" in value or len(value) > MAX_ORIGIN_VALUE:
+        if name not in ORIGIN or not _is_told(value):
             raise BadFrame("an origin says what it may not")
     return origin
+
+
+def may_be_told(envelope: Envelope) -> bool:
+    """Tell whether `unpack_envelope` takes an envelope: its sender may be what stands in a name.cdb."""
+    return len(envelope.recipients) < MAX_RECIPIENTS and all(map(_is_address, (envelope.sender, *envelope.recipients)))
 
 
 def pack_envelope(envelope: Envelope) -> bytes:
@@ -82,8 +91,12 @@ def unpack_envelope(field: bytes) -> Envelope:
     return envelope
 
 
+def _is_address(word: bytes) -> bool:
+    return b"\0" not in word and b"\n" not in word and len(word) <= MAX_ADDRESS_BYTES
+
+
 def _address(word: bytes) -> bytes:
-    if b"\0" in word or b"\n" in word or len(word) > MAX_ADDRESS_BYTES:
+    if not _is_address(word):
         raise BadFrame("an address is malformed")
     return word
 
