@@ -93,15 +93,15 @@ def test_messages_go_on(ofmipd, hop, mail, events, tmp_path, scheme):
 @pytest.mark.parametrize(
     ("replies", "at", "reply"),
     [
-        ({b"MAIL": b"550 5.7.1 not from you"}, 3, b"5"),
-        ({b"RCPT": b"450 4.2.1 later"}, 3, b"4"),
+        ({b"MAIL": b"550 5.7.1 not from you"}, 0, b"550 5.7.1 "),
+        ({b"RCPT": b"450 4.2.1 later"}, 1, b"450 4.2.1 "),
         ({b"DATA": b"451 4.3.0 no room"}, 3, b"4"),
         ({b".": b"554 5.6.0 odd message"}, 4, b"5"),
         ({b".": b"451 4.3.0 later"}, 4, b"4"),
     ],
 )
 def test_a_no_of_the_hop_is_ours(ofmipd, hop, mail, events, replies, at, reply):
-    """What the hop refuses is refused with the class of its reply, and the session goes on."""
+    """What the hop refuses is refused at the same command, and the session goes on."""
     _, place = hop(replies=replies)
     session = ofmipd(environ={"OFMIPD_QUEUE": f"smtp:{place}"})
     session.reply()
@@ -110,7 +110,7 @@ def test_a_no_of_the_hop_is_ours(ofmipd, hop, mail, events, replies, at, reply):
     if at == 4:
         session.send(mail.text + b".\r\n")
         answers.append(session.reply())
-    assert any(answer.startswith(reply) for answer in answers), answers
+    assert answers[at].startswith(reply), answers
     assert not any(answer.startswith(b"250 2.0.0 ok") for answer in answers)
     assert session.ask(b"NOOP").startswith(b"250 ")
     done = session.end()
@@ -118,14 +118,13 @@ def test_a_no_of_the_hop_is_ours(ofmipd, hop, mail, events, replies, at, reply):
     assert b"result=queued" not in done.log
 
 
-def test_a_hop_that_is_not_there(ofmipd, mail, tmp_path):
+def test_a_hop_that_is_not_there(ofmipd, tmp_path):
     """Nobody who listens is trouble for now; the greeting does not wait for the hop."""
     for url in (f"lmtp://{tmp_path}/missing", "smtp://127.0.0.1:1", "smtp://no-such-host.invalid"):
         session = ofmipd(environ={"OFMIPD_QUEUE": url})
         assert session.reply().startswith(b"220 ")
-        session.send(mail.envelope + b"DATA\r\n")
-        assert session.reply().startswith(b"250 ")
-        assert any(session.reply().startswith(b"451 4.4.1 ") for _ in range(3))
+        assert session.ask(b"MAIL FROM:<a@client.example>").startswith(b"451 4.4.1 ")
+        assert session.ask(b"NOOP").startswith(b"250 ")
         assert session.end().status == 0
 
 
