@@ -249,9 +249,12 @@ def log(programs, tmp_path_factory):
         "OFMIPD_AUTH_DELAY": "0",
         "TCPREMOTEIP": "192.0.2.7",
     }
-    return _log_of(argv, environ, DIALOGUE) + [
-        line for told in TLS_SERVERS for line in _log_under_tls(argv, environ, told)
-    ]
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        door = {"OFMIPD_QUEUE": f"smtp://127.0.0.1:{nobody.getsockname()[1]}", "RELAYCLIENT": ""}
+        refused = _log_of(argv, {**environ, **door}, ["MAIL FROM:<joe@example.org>"])
+    under_tls = [line for told in TLS_SERVERS for line in _log_under_tls(argv, environ, told)]
+    return _log_of(argv, environ, DIALOGUE) + refused + under_tls
 
 
 TLS_SERVERS = (b"SSL_PROTOCOL=TLSv1.3\0SSL_CIPHER=X\0\0QUIT\r\n", b"")

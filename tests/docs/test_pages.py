@@ -12,8 +12,10 @@ from pages import PROGRAMS, ROOT, page, pages
 COMMANDS = {
     "checkpassword": ["checkpw.cli.checkpassword", "checkpw.cli.exits"],
     "checkpw": ["checkpw.cli.admin"],
+    "checkpw-verifierd": ["checkpw.cli.verifierd", "checkpw.cli.exits"],
     "ofmipd": ["checkpw.cli.ofmipd", "checkpw.cli.exits"],
     "ofmipname": ["checkpw.cli.ofmipname", "checkpw.cli.exits"],
+    "submissiond": ["checkpw.cli.submissiond", "checkpw.cli.exits"],
 }
 """Program: the modules that its launcher imports."""
 
@@ -25,7 +27,7 @@ each_page = pytest.mark.parametrize("page_", pages().values(), ids=pages())
 
 def test_each_program_has_a_page_and_each_page_a_program():
     """bin/ and section 8 hold the same names."""
-    assert [found.name for found in pages().values() if found.section == "8"] == PROGRAMS
+    assert sorted(found.name for found in pages().values() if found.section == "8") == PROGRAMS
     assert sorted(COMMANDS) == PROGRAMS
 
 
@@ -65,7 +67,7 @@ def test_references_lead_somewhere(page_):
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_page_has_what_administrators_look_for(program):
     """The page of a program has its sections; that of a program in a chain has all of them, and Read apart from Set."""
-    is_in_chains = program not in ("checkpw", "ofmipname")
+    is_in_chains = program in ("checkpassword", "ofmipd")
     wanted = CHAIN_SECTIONS if is_in_chains else SECTIONS
     assert [section for section in wanted if section not in page(program).headings()] == []
     if is_in_chains:
@@ -96,6 +98,16 @@ PROVOKED = {
         1: (["user", "verify", "--stdin", "joe"], b"wrong\n"),
         2: (["user", "verify", "--stdin"], b""),
         111: (["user", "verify", "--stdin", "--file", "/nonexistent", "joe"], b"secret\n"),
+    },
+    "checkpw-verifierd": {
+        0: (["--help"], b""),
+        2: (["--socket", "verifier", "--accounts", "verifier:/nonexistent"], b""),
+        111: (["--socket", "verifier", "--accounts", "file:/nonexistent"], b""),
+    },
+    "submissiond": {
+        0: (["--help"], b""),
+        2: ([], b""),
+        111: (["--listen", "127.0.0.1:0", "--", "", "checkpassword", "true"], b""),
     },
 }
 """Program: each status, and arguments and standard input (descriptor 3 as well) that lead to it; None is /dev/null."""
