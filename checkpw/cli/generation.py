@@ -6,12 +6,11 @@ import asyncio
 import concurrent.futures.thread  # noqa: F401  which the loop would import when it is too late, for fsync
 import gc
 import os
-import pwd
+import resource
 import signal
 import socket
 import sys
 from itertools import count
-from mmap import mmap
 from typing import Any
 
 # Workers see no files, and import nothing any more: what a session needs later is here before they are made.
@@ -20,30 +19,28 @@ import checkpw.mess822.dates
 import checkpw.mess822.outgoing
 import checkpw.outbound  # noqa: F401
 from checkpw import certificates, chain, confine, privileges, tickets
-from checkpw.budget import PLACES, Budget
+from checkpw.budget import Budget
 from checkpw.cli import exits, settings, verification
 from checkpw.cli.relaying import CONNECT_TIMEOUT, next_hop, open_relay
-from checkpw.errors import Misuse, TemporaryFailure
+from checkpw.errors import TemporaryFailure
 from checkpw.logline import render
 from checkpw.operations import OPENER, VERIFIER
 from checkpw.queue.nexthop import local_dialer
 from checkpw.runners.channel import Answerer, Handler
-from checkpw.service import listeners as places
-from checkpw.service.addresses import Networks
-from checkpw.service.counters import Beats, Counters, families
-from checkpw.service.listeners import Listener, Wanted
+from checkpw.service.counters import Counters
+from checkpw.service.generations import BEGIN, DRAIN, LINE, METRICS, QUIT, READY, WORKER, WORKER_ROLE, Plan, Role
 from checkpw.service.opener import Opener
 from checkpw.service.remote import Pass, RemoteDoor, dialer
-from checkpw.service.supervisor import BEGIN, DRAIN, LINE, METRICS, QUIT, READY, WORKER, WORKER_ROLE, Plan, Role
 from checkpw.service.turns import Turns
 from checkpw.service.verifier import Inline, Program, Verifier
 from checkpw.service.worker import Rules, Worker
-from checkpw.tallies import Crowd, CrowdLimits, Tally
+from checkpw.tallies import CrowdLimits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from checkpw.cli.wishes import Shared, Wishes
     from checkpw.names import Names
     from checkpw.policy import Policy
     from checkpw.queue.base import Door
@@ -58,13 +55,10 @@ FAILURE_WINDOW = 600.0
 """Seconds in which an address may fail so often."""
 
 SPARE = 64
-"""Descriptors that a worker needs besides those of its clients: two for each, while mail comes."""
+"""Descriptors that a worker needs besides those of its clients, who need two each while a large message comes."""
 
 BEAT = 5.0
 """Seconds between two signs of life of a worker."""
-
-FLAGS = {places.TLS, places.STARTTLS, places.PLAIN, "proxy"}
-"""What the name of a socket from a service manager may say."""
 
 IDLE_CONNECTION = 60.0
 """Seconds for which a connection to the next hop is kept for the next message."""
@@ -80,150 +74,6 @@ NAMES = {WORKER_ROLE: b"wrk", VERIFIER: b"vfy", OPENER: b"opn", METRICS: b"met"}
 
 DOOR_ENVIRONMENT = (b"CONTROLDIR", b"HOME", b"LANG", b"LC_ALL", b"PATH", b"TMPDIR", b"TZ")
 """What of our environment programs behind the door get, and everything that begins with QMAIL."""
-
-
-class Wishes:
-    """The settings as they were given; every generation reads anew what they name.
-
-    Attributes:
-        options: values of the command line, by click's names.
-        environ: the environment, with the settings that were given as options.
-        workers: how many.
-        drain_time: seconds for sessions when a generation ends.
-    """
-
-    def __init__(self, options: dict[str, Any], environ: dict[bytes, bytes]) -> None:
-        """Take the options apart; raises `Misuse` or `TemporaryFailure`."""
-        self.options = options
-        self.environ = dict(environ)
-        # A resident server has many clients: none of these can be meant for all of them.
-        for never in (b"RELAYCLIENT", b"UCSPITLS", b"OFMIPD_REQUIRE_AUTH", b"OFMIPD_REQUIRE_TLS", b"TCPREMOTEIP"):
-            self.environ.pop(never, None)
-        for name, value in options.items():
-            if name.isupper() and value:
-                self.environ[name.encode()] = b"1" if value is True else os.fsencode(str(value))
-        self.workers: int = options["workers"] or len(os.sched_getaffinity(0))
-        self.drain_time: float = options["drain_time"]
-        self.name_cdb, self.hostname, self.checker = settings.read_arguments(
-            [os.fsencode(word) for word in options["arguments"]]
-        )
-        try:
-            self.relay_from = Networks(options["relay_from"])
-            self.proxy_from = Networks(options["proxy_from"])
-            self.wanted = [Wanted(text) for text in options["listen"]]
-        except ValueError as error:
-            raise Misuse(str(error)) from None
-        if len(options["tls_key"]) > len(options["tls_cert"]):
-            raise Misuse("there are more --tls-key than --tls-cert")
-        self.identities = self._identities(options["user"], options["door_user"])
-
-    @staticmethod
-    def _identities(user: str | None, door_user: str | None) -> dict[str, tuple[int, int]]:
-        """Return who workers and opener become; nobody else when not started as root."""
-        if os.geteuid() != 0:
-            if user or door_user:
-                raise Misuse("--user and --door-user are for a server that is started as root")
-            return {}
-        if not user:
-            raise Misuse("started as root: --user has to say who talks to clients")
-        return {WORKER_ROLE: _user(user), METRICS: _user(user), OPENER: _user(door_user or user)}
-
-    @property
-    def certificates(self) -> list[tuple[str, str | None]]:
-        """Pairs of files: certificate and key, None for a key in the same file."""
-        keys = list(self.options["tls_key"])
-        return [(cert, keys[at] if at < len(keys) else None) for at, cert in enumerate(self.options["tls_cert"])]
-
-    def environment(self, **switches: bool) -> settings.Environment:
-        """Return the settings of ofmipd(8), with further ones set."""
-        return settings.Environment(self.environ | {name.encode(): b"1" for name, is_on in switches.items() if is_on})
-
-
-def _user(name: str) -> tuple[int, int]:
-    try:
-        user = pwd.getpwnam(name)
-    except KeyError:
-        raise Misuse(f"no such user: {name}") from None
-    if user.pw_uid == 0:
-        raise Misuse(f"{name} is root: name somebody who may do nothing")
-    return user.pw_uid, user.pw_gid
-
-
-def listeners_of(wishes: Wishes, activated: list[tuple[bytes, socket.socket]]) -> list[Listener]:
-    """Return the listeners that were asked for, and those that a service manager has made (sd_listen_fds(3)).
-
-    The name of such a socket says how its clients are spoken to: `tls`, `starttls`, `plain`, `proxy`, or two of them
-    with a hyphen, such as `tls-proxy`; any other name says nothing.
-
-    Raises:
-        Misuse: there is none, or one cannot be meant.
-        TemporaryFailure: one cannot be had.
-    """
-    has_certificate = bool(wishes.certificates)
-    made = []
-    for name, given in activated:
-        address = given.getsockname()
-        text = (address or "/unnamed") if isinstance(address, str) else f"[{address[0]}]:{address[1]}"
-        places.prepare(given)
-        flags = os.fsdecode(name).replace("-", ",")
-        try:
-            asked = Wanted(f"{text},{flags}" if set(flags.split(",")) <= FLAGS else text)
-            kind = asked.kind_with(has_certificate=has_certificate)
-        except ValueError as error:
-            raise Misuse(str(error)) from None
-        made.append(Listener(given, text, kind, is_proxied=asked.is_proxied))
-    try:
-        for wanted in wishes.wanted:
-            kind = wanted.kind_with(has_certificate=has_certificate)
-            made += [Listener(one, wanted.text, kind, is_proxied=wanted.is_proxied) for one in places.listen(wanted)]
-    except ValueError as error:
-        raise Misuse(str(error)) from None
-    if any(one.is_proxied and one.socket.family != socket.AF_UNIX for one in made) and not wishes.proxy_from:
-        raise Misuse("a listener with proxy believes whoever connects: name the balancers with --proxy-from")
-    if not made:
-        raise Misuse("nowhere to listen: want --listen ADDRESS:PORT")
-    return made
-
-
-def metrics_listener(wishes: Wishes) -> socket.socket | None:
-    """Return the socket that Prometheus connects to, None if nobody wants it; raises as `listeners_of`."""
-    place = wishes.options["metrics"]
-    if not place:
-        return None
-    try:
-        listening = places.listen(Wanted(place))
-    except ValueError as error:
-        raise Misuse(f"--metrics: {error}") from None
-    return listening[0]
-
-
-class Shared:
-    """What all processes of all generations have in common.
-
-    Attributes:
-        listeners: for clients.
-        metrics: for Prometheus; None if nobody wants it.
-        tally, crowd, beats: tables in shared memory.
-        budget_key, budget_cells: of the budget for failures, which outlives a generation.
-        busy: slots of workers that are there.
-    """
-
-    def __init__(self, listeners: list[Listener], metrics: socket.socket | None, slots: int) -> None:
-        """Make the tables; before anything is forked."""
-        self.listeners = listeners
-        self.metrics = metrics
-        names = tuple(dict.fromkeys(listener.name for listener in listeners))
-        self.tally = Tally(families(names), slots)
-        self.crowd = Crowd(slots)
-        self.beats = Beats(slots)
-        self.budget_key = os.urandom(16)
-        self.budget_cells = memoryview(mmap(-1, 8 * PLACES)).cast("d")
-
-    def died(self, slot: int) -> None:
-        """Take a worker out that has died."""
-        self.tally.forget(slot)
-        self.crowd.forget(slot)
-        self.beats.stop(slot)
 
 
 def make_plan(wishes: Wishes, shared: Shared) -> Plan:
@@ -331,6 +181,7 @@ class Parts:
 
     def run_worker(self, control: socket.socket, slot: int) -> int:
         """Talk to clients."""
+        descriptors = _all_descriptors()
         self._become(WORKER_ROLE, keeps_listeners=True)
         loop = self._loop()  # now, so that it does not begin what it may not go on with: uvloop tries io_uring(7)
         wishes, options = self._wishes, self._wishes.options
@@ -344,7 +195,7 @@ class Parts:
             checker_timeout=2 * self._wishes.environment().seconds(b"OFMIPD_CHECKER_TIMEOUT", 30.0) + 5,
             asks_for_logins=self._checker is not None,
             session_time=options["session_time"],
-            connections=options["max_connections"],
+            connections=min(options["max_connections"], (descriptors - SPARE) // 2),
             handshakes=options["max_handshakes"],
         )
         shared = self._shared
@@ -427,6 +278,13 @@ class Parts:
             if not confined.has_filter:
                 _log("warning", f"system calls are not filtered: {confined.reason}")
         return key
+
+
+def _all_descriptors() -> int:
+    """Allow this process as many descriptors as it may have, and return how many that is."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 def _loop_factory(wanted: str) -> Callable[[], asyncio.AbstractEventLoop]:

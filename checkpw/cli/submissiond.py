@@ -10,7 +10,8 @@ import click
 
 from checkpw import chain, notify
 from checkpw.cli import exits
-from checkpw.cli.generation import HUNG, Shared, Wishes, listeners_of, make_plan, metrics_listener
+from checkpw.cli.generation import HUNG, make_plan
+from checkpw.cli.wishes import Shared, Wishes, listeners_of, metrics_listener
 from checkpw.errors import Misuse, TemporaryFailure
 from checkpw.logline import render
 from checkpw.service import counters

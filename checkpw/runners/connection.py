@@ -10,7 +10,8 @@ import socket
 from typing import TYPE_CHECKING
 
 from checkpw.operations import Secured, TimedOut
-from checkpw.runners.resident import BLOCK, PENDING, Drive, Timer
+from checkpw.runners.resident import BLOCK, PENDING, Drive
+from checkpw.runners.waiting import Timer
 from checkpw.tls import TlsError, TlsLayer
 
 if TYPE_CHECKING:
