@@ -8,6 +8,7 @@ A file has several of them, each under a line `== what it shows`. Then come
     S: text            the server answers with just this line and CRLF
     EOF, TIMEOUT       the client goes away; the client keeps silent for too long
     TLS                the client makes a handshake (in whose place EOF and TIMEOUT may stand)
+    LATER seconds      so much later the client says what follows
     DOOR ...           a message has arrived: `DOOR sender -> recipient recipient`, its environment in `E: name=value`
     M: text            a line of that message; `M| text` is text without a line end
     L: text            a line of the log, without the seconds
@@ -44,6 +45,7 @@ SETTINGS = {
     "auth-failures": "5",
     "header-bytes": "65536",
     "hops": "100",
+    "least-rate": "0",
     "trace": "user ip",
     "rules": "",
     "id-host": "mail.example",
@@ -82,6 +84,7 @@ class Turn:
     """What the client sends until it waits, what the server answers to that, and how the client ends it."""
 
     def __init__(self):
+        self.later = 0.0
         self.sent = b""
         self.expected = b""
         self.ending = None
@@ -149,7 +152,14 @@ class Dialogue:
             if (turn.expected and mark != "TLS") or turn.ending:
                 self.turns.append(turn := Turn())
             turn.ending = mark
-        elif mark == "DOOR":
+        elif mark == "LATER":
+            self.turns.append(turn := Turn())
+            turn.later = float(text)
+        else:
+            self._add_outcome(mark, text)
+
+    def _add_outcome(self, mark, text):
+        if mark == "DOOR":
             sender, _, recipients = text.partition("->")
             addresses = [unescape(word) for word in recipients.split()]
             self.deliveries.append(Delivery(unescape(sender.strip()), addresses, {}, b""))
@@ -164,7 +174,7 @@ class Dialogue:
             raise AssertionError(f"{self.name}: what is {mark!r}")
 
 
-_LINE = re.compile(r"(C:|C\||S:|M:|M\||L:|E:|DOOR|EOF|TIMEOUT|TLS)(?: (.*)|$)", re.DOTALL)
+_LINE = re.compile(r"(C:|C\||S:|M:|M\||L:|E:|DOOR|EOF|TIMEOUT|TLS|LATER)(?: (.*)|$)", re.DOTALL)
 _SETTING = re.compile(r"([a-z][a-z0-9-]+): ?(.*)")
 
 

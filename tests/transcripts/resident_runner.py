@@ -2,6 +2,10 @@
 
 import asyncio
 import functools
+import pathlib
+import ssl
+import subprocess
+import tempfile
 
 import uvloop
 
@@ -14,6 +18,19 @@ PATIENCE = 60.0
 
 uvloop.new_event_loop().close()  # what its first one opens stays open
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@functools.cache
+def server_context():
+    """Give the context of a server with a certificate of its own making."""
+    with tempfile.TemporaryDirectory() as name:
+        key, certificate = (str(pathlib.Path(name) / file) for file in ("key.pem", "cert.pem"))
+        words = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=mail.example"]
+        argv = ["openssl", "req", "-x509", "-days", "2", *words, "-keyout", key, "-out", certificate]
+        subprocess.run(argv, check=True, capture_output=True, timeout=20)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+    return context
 
 
 class ResidentRunner:
