@@ -5,14 +5,19 @@ and a signal ends the session with its own exception after a 421. From the go-ah
 no word is said in clear.
 """
 
+import contextlib
 import itertools
 import os
 import random
+import socket
+import ssl
+import threading
 
 import pytest
 from dialogue import SETTINGS, Dialogue
 from memory import TLS, Clock, MemoryRunner
-from players import HANDSHAKE, PID, _Log, _ScriptedClient, compose, parse_envelope, programs_of
+from players import HANDSHAKE, PATIENCE, PID, SocketClient, _Log, _ScriptedClient, compose, parse_envelope, programs_of
+from resident_runner import LOOPS, ResidentRunner, server_context
 
 from checkpw.checker import Checker
 from checkpw.errors import TemporaryFailure
@@ -158,8 +163,22 @@ def with_queue_program(at, trouble, is_done, tmp_path):
     return Aftermath(interruption, client, queued, log, error)
 
 
-def _with_real_door(door, at, trouble, is_done, tmp_path):
+def _with_real_door(door, at, trouble, is_done, tmp_path, runner):
     client, log = _ScriptedClient(DIALOGUE.turns, "whole", random.Random(0)), _Log()
+    submission = _submission(door, log, tmp_path)
+    interruption = Interruption(submission.serve(), client, at, trouble, is_done)
+    before = sorted(os.listdir("/proc/self/fd"))
+    if runner == "stdio":
+        error = _drive(StdioRunner(), interruption)
+    else:
+        with ResidentRunner(new_loop=LOOPS[runner]) as resident:
+            error = _drive(resident, interruption)
+    left = [f"descriptor {name} is left open" for name in set(os.listdir("/proc/self/fd")) - set(before)]
+    return interruption, client, log, error, left
+
+
+def _submission(door, log, tmp_path):
+    """Build a session with a checker that says yes."""
     script = tmp_path / "checker"
     script.write_text("#!/bin/sh\nexit 0\n", encoding="ascii")
     script.chmod(0o755)
@@ -167,25 +186,20 @@ def _with_real_door(door, at, trouble, is_done, tmp_path):
     policy = Policy(b"mail.example", Limits(), handshake_timeout=HANDSHAKE)
     checker = Checker([os.fsencode(script), b"true"], environ, frozenset({1}), 20.0)
     settings = {"offers_starttls": True, "log": log, "now": Clock(), "pid": PID}
-    submission = Submission(policy, Peer(b"192.0.2.7", is_remote=True), door, checker, environ, **settings)
-    interruption = Interruption(submission.serve(), client, at, trouble, is_done)
-    before = sorted(os.listdir("/proc/self/fd"))
-    error = _drive(StdioRunner(), interruption)
-    left = [f"descriptor {name} is left open" for name in set(os.listdir("/proc/self/fd")) - set(before)]
-    return interruption, client, log, error, left
+    return Submission(policy, Peer(b"192.0.2.7", is_remote=True), door, checker, environ, **settings)
 
 
-def with_maildir(at, trouble, is_done, tmp_path):
+def with_maildir(at, trouble, is_done, tmp_path, runner="stdio"):
     """Run with real files in a Maildir."""
     place = tmp_path / "Maildir"
     door = Maildir(os.fsencode(place), b"mail.example", 20.0, itertools.count())
-    interruption, client, log, error, left = _with_real_door(door, at, trouble, is_done, tmp_path)
+    interruption, client, log, error, left = _with_real_door(door, at, trouble, is_done, tmp_path, runner)
     left += [f"{path.name} is left in tmp" for path in (place / "tmp").glob("*")]
     queued = [path.read_bytes() for path in sorted((place / "new").glob("*"))]
     return Aftermath(interruption, client, queued, log, error, left)
 
 
-def with_sendmail(at, trouble, is_done, tmp_path):
+def with_sendmail(at, trouble, is_done, tmp_path, runner="stdio"):
     """Run with a real program that keeps what it is given."""
     place = tmp_path / "sent"
     place.mkdir()
@@ -195,12 +209,22 @@ def with_sendmail(at, trouble, is_done, tmp_path):
     program.write_text(f"#!/bin/sh\ncat >{place}/$$.new && mv {place}/$$.new {place}/$$\n", encoding="ascii")
     program.chmod(0o755)
     door = Sendmail(os.fsencode(program), os.fsencode(spool), 20.0)
-    interruption, client, log, error, left = _with_real_door(door, at, trouble, is_done, tmp_path)
+    interruption, client, log, error, left = _with_real_door(door, at, trouble, is_done, tmp_path, runner)
     left += [f"{path.name} is left in the spool" for path in spool.iterdir()]
     return Aftermath(interruption, client, [path.read_bytes() for path in place.glob("*[0-9]")], log, error, left)
 
 
-DOORS = [with_queue_program, with_maildir, with_sendmail]
+def with_maildir_resident(at, trouble, is_done, tmp_path):
+    """Run with real files on an event loop, whose Sync is a thread's."""
+    return with_maildir(at, trouble, is_done, tmp_path, "asyncio")
+
+
+def with_sendmail_resident(at, trouble, is_done, tmp_path):
+    """Run with a real program on the other event loop."""
+    return with_sendmail(at, trouble, is_done, tmp_path, "uvloop")
+
+
+DOORS = [with_queue_program, with_maildir, with_sendmail, with_maildir_resident, with_sendmail_resident]
 
 
 @pytest.mark.parametrize("session", DOORS, ids=lambda session: session.__name__)
@@ -260,3 +284,97 @@ def _faults_of_the_end(after, trouble):
             yield f"last words {after.said[-60:]!r}"
     elif trouble is SIGNAL and not (isinstance(after.interruption.hit, Send) and reasons == ["quit"]):
         yield f"ended {reasons}"  # only when everything was said and done a signal changes nothing
+
+
+# --- the resident runner, told to end by somebody else while it waits
+
+
+class Knock:
+    """Interrupts a drive once, in the turn of the loop after an operation began, if it still waits then."""
+
+    def __init__(self, runner, at):
+        self._runner = runner
+        self._at = at
+        self.count = 0
+        self.waited_for = None
+
+    def watch(self, steps):
+        """Be the generator that is driven."""
+        outcome, failure = None, None
+        while True:
+            try:
+                operation = steps.send(outcome) if failure is None else steps.throw(failure)
+            except StopIteration as stop:
+                return stop.value
+            outcome, failure = None, None
+            if self.count == self._at:
+                self._runner.loop.call_soon(self._knock, operation)
+            self.count += 1
+            try:
+                outcome = yield operation
+            except (OSError, TimedOut, TemporaryFailure) as error:
+                failure = error
+
+    def _knock(self, operation):
+        if self.drive.forget is not None:
+            self.waited_for = operation
+            self.drive.interrupt(SIGNAL)
+
+
+def _talk(client, said):
+    with client, contextlib.suppress(OSError, ssl.SSLError):
+        for turn in DIALOGUE.turns:
+            client.send(turn.sent)
+            if turn.ending == "TLS":
+                while not b"".join(said).endswith(GO_AHEAD):
+                    piece = client.receive(1)
+                    if not piece:
+                        return
+                    said.append(piece)
+                client.secure()
+        while piece := client.receive(1):
+            said.append(piece)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_interrupted_while_it_waits(loop, tmp_path):
+    """Whatever a real session waits for: a client, a handshake, a checker, the disk: it ends, and leaves nothing."""
+    wrong, kinds = [], set()
+    server_context()
+    for at in itertools.count():
+        place = tmp_path / str(at)
+        place.mkdir()
+        before = sorted(os.listdir("/proc/self/fd"))
+        ours, theirs = socket.socketpair()
+        said, log, ended = [], _Log(), []
+        door = Maildir(os.fsencode(place / "Maildir"), b"mail.example", 20.0, itertools.count())
+        with ResidentRunner(theirs, server_context(), new_loop=LOOPS[loop]) as runner:
+            client = threading.Thread(target=_talk, args=(SocketClient(ours), said))
+            client.start()
+            knock = Knock(runner, at)
+
+            def begin(knock=knock, runner=runner, door=door, log=log, place=place, ended=ended):
+                steps = knock.watch(_submission(door, log, place).serve())
+                knock.drive = runner.start(steps, lambda _result, failure: ended.append(failure))
+
+            runner.loop.call_soon(begin)
+            runner.turn(lambda ended=ended: ended)
+            assert runner.handshakes.number == 0
+        client.join(PATIENCE)
+        if knock.waited_for is not None:
+            kinds.add(type(knock.waited_for))
+        if ended[0] is not (None if knock.waited_for is None else SIGNAL):
+            wrong.append(f"{at}: ended by {ended[0]!r}")
+        texts = [path.read_bytes() for path in (place / "Maildir" / "new").glob("*")]
+        if not all(any(text.endswith(body) for body in BODIES) for text in texts):
+            wrong.append(f"{at}: queued in part: {texts}")
+        if b"".join(said).count(b"250 2.0.0 ok\r\n") > len(texts):
+            wrong.append(f"{at}: said to be queued, and is not")
+        if list((place / "Maildir" / "tmp").glob("*")):
+            wrong.append(f"{at}: something is left in tmp")
+        if sorted(os.listdir("/proc/self/fd")) != before:
+            wrong.append(f"{at}: a descriptor is left")
+        if at > knock.count:
+            break
+    assert not wrong, "\n".join(wrong)
+    assert {Receive, Secure, Wait, Sync} <= kinds
