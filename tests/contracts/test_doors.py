@@ -1,4 +1,8 @@
-"""The contract of doors: whatever is behind it, a message arrives whole, once, and only after `commit`."""
+"""The contract of doors: whatever is behind it, a message arrives whole, once, and only after `commit`.
+
+Each is opened through both runners, and by the opener for a worker that only writes: small messages whole (`apart`),
+and large ones through the descriptor that is handed over (`handed over`).
+"""
 
 import contextlib
 import itertools
@@ -9,9 +13,11 @@ import shlex
 import time
 
 import pytest
+from apart import Apart
 from hop import Hop, HopServer
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from resident_runner import LOOPS, ResidentRunner
 
 from checkpw.errors import MessageRefused, TemporaryFailure
 from checkpw.queue import qmail, sendmail
@@ -21,6 +27,7 @@ from checkpw.queue.qmail import QmailQueue
 from checkpw.queue.relay import Relay
 from checkpw.queue.sendmail import Sendmail
 from checkpw.runners.stdio import StdioRunner
+from checkpw.service import remote
 from checkpw.smtp.events import Envelope
 
 PATIENCE = 20.0
@@ -65,8 +72,12 @@ class MaildirSite:
 
     def refuse(self):
         """Have the next message not arrive: its file cannot be moved to `new`."""
-        (self.place / "new").rmdir()
-        return (self.place / "new").mkdir
+        new = self.place / "new"
+        if new.exists():
+            new.rmdir()
+        self.place.mkdir(exist_ok=True)
+        new.write_text("no directory", encoding="ascii")
+        return new.unlink
 
     @contextlib.contextmanager
     def shut(self):
@@ -177,12 +188,18 @@ class RelaySite:
 
     ends_lines = True
     is_lmtp = False
+    run = None
 
     def __init__(self, directory):
         self.hop = Hop(is_lmtp=self.is_lmtp)
         self._server = HopServer(self.hop, self.address(directory)).__enter__()
-        hop = NextHop.parse(self.url(self._server.address))
-        self.door = Relay(hop, b"we.example", local_dialer(hop, PATIENCE), None, PATIENCE, time.monotonic)
+        self._next_hop = NextHop.parse(self.url(self._server.address))
+        self.dial = local_dialer(self._next_hop, PATIENCE)
+        self.door = self.relay(self.dial)
+
+    def relay(self, dial):
+        """Make the door."""
+        return Relay(self._next_hop, b"we.example", dial, None, PATIENCE, time.monotonic)
 
     def address(self, _directory):
         """Give what the hop listens on."""
@@ -194,7 +211,7 @@ class RelaySite:
 
     def close(self):
         """Close what the door keeps for later, and end the hop."""
-        run(self.door.close_idle())
+        (self.run or run)(self.door.close_idle())
         self._server.__exit__()
 
     def arrived(self):
@@ -240,18 +257,52 @@ PROGRAMS_AND_FILES = [MaildirSite, QmailSite, SendmailSite]
 SITES = [*PROGRAMS_AND_FILES, RelaySite, LmtpSite]
 
 
+LOGIN = b"j=o e\n"
+ENVIRON = {b"PATH": os.environb[b"PATH"], b"SMTPAUTHUSER": LOGIN}
+
+WAYS = ["stdio", *LOOPS, "apart", "handed over"]
+"""Who opens a door, and writes to it."""
+
+
 @pytest.fixture(params=SITES, ids=lambda site: site.__name__)
-def site(request, tmp_path):
+def made(request, tmp_path):
     """Give each kind of door with what is behind it, and see to it that no descriptor is left."""
     before = set(os.listdir("/proc/self/fd"))
-    made = request.param(tmp_path)
+    site = request.param(tmp_path)
+    yield site
+    assert set(os.listdir("/proc/self/fd")) == before
+    assert site.litter() == []
+
+
+@pytest.fixture(params=WAYS)
+def site(request, made, monkeypatch):
+    """Give each kind of door and who opens it; `run` performs, and `environ` is what a program behind it gets."""
+    made.environ = ENVIRON
+    if request.param == "stdio":
+        made.run = run
+        yield made
+        made.close()
+        return
+    if request.param in LOOPS:
+        with ResidentRunner(new_loop=LOOPS[request.param]) as runner:
+            made.run = runner.run
+            yield made
+            made.close()
+        return
+    if request.param == "handed over":
+        monkeypatch.setattr(remote, "SMALL", 0)
+    made.environ = {**ENVIRON, b"RELAYCLIENT": b"", b"TCPREMOTEINFO": LOGIN}
+    path = {b"PATH": ENVIRON[b"PATH"]}
+    if isinstance(made, RelaySite):
+        apart = Apart(None, path, LOGIN, dial=made.dial, new_loop=LOOPS["uvloop"])
+        made.door = made.relay(remote.dialer(PATIENCE))
+    else:
+        apart = Apart(made.door, path, LOGIN, new_loop=LOOPS["asyncio"])
+        made.door = apart.door(carries_smtputf8=made.door.carries_smtputf8)
+    made.run = apart.runner.run
     yield made
     made.close()
-    assert set(os.listdir("/proc/self/fd")) == before
-    assert made.litter() == []
-
-
-ENVIRON = {b"PATH": os.environb[b"PATH"], b"SMTPAUTHUSER": b"j=o e\n"}
+    apart.close()
 
 
 def _envelope(sender=b"a@b", *recipients):
@@ -277,31 +328,31 @@ def deliver(door, blocks, envelope=None):
 def test_a_message_arrives(site):
     """What was written arrives with its envelope and, at programs, the environment; the words are for the 250."""
     envelope = _envelope(b"a@b", b"c@d", b"-oQ/tmp@d", b"e'$(x)@f", b"g@h")
-    assert run(deliver(site.door, [TEXT], envelope)) == b""
+    assert site.run(deliver(site.door, [TEXT], envelope)) == b""
     (arrival,) = site.arrived()
     assert arrival.sender == b"a@b"
     assert arrival.recipients == [b"c@d", b"-oQ/tmp@d", *([arrival.recipients[2]]), b"g@h"]
     assert arrival.recipients[2] in (b"e'$(x)@f", b'"e\'$(x)"@f')
     assert arrival.text == TEXT
-    assert arrival.environ in (None, ENVIRON)
+    assert arrival.environ in (None, site.environ)
 
 
 def test_nobody_as_sender(site):
     """A bounce has an empty sender."""
-    run(deliver(site.door, [TEXT], _envelope(b"")))
+    site.run(deliver(site.door, [TEXT], _envelope(b"")))
     assert [arrival.sender for arrival in site.arrived()] == [b""]
 
 
 def test_an_empty_message(site):
     """A message without a single byte is a message."""
-    run(deliver(site.door, []))
+    site.run(deliver(site.door, []))
     assert [arrival.text for arrival in site.arrived()] == [b""]
 
 
 def test_a_large_message(site):
     """A message that no pipe takes at once arrives whole."""
     text = TEXT + b"0123456789abcde\n" * 200_000
-    run(deliver(site.door, [text[at : at + 100_000] for at in range(0, len(text), 100_000)]))
+    site.run(deliver(site.door, [text[at : at + 100_000] for at in range(0, len(text), 100_000)]))
     assert [arrival.text for arrival in site.arrived()] == [text]
 
 
@@ -314,7 +365,7 @@ def test_nothing_arrives_before_commit(site):
         assert list(site.arrived()) == []
         yield from delivery.commit()
 
-    run(steps())
+    site.run(steps())
     assert len(list(site.arrived())) == 1
 
 
@@ -330,7 +381,7 @@ def test_abort_leaves_nothing(site, blocks, times):
         for _ in range(times):
             yield from delivery.abort()
 
-    run(steps())
+    site.run(steps())
     assert list(site.arrived()) == []
 
 
@@ -347,21 +398,21 @@ def test_a_refusal(site):
         return caught.value
 
     undo = []
-    refusal = run(steps())
+    refusal = site.run(steps())
     assert refusal.code in (451, 452, 554)
     assert refusal.enhanced[:1] == b"%d" % (refusal.code // 100) and refusal.reply_text
     assert list(site.arrived()) == []
     undo[0]()
-    run(deliver(site.door, [b"next\n"]))
+    site.run(deliver(site.door, [b"next\n"]))
     assert b"next\n" in [arrival.text for arrival in site.arrived()]
 
 
 def test_a_door_that_does_not_open(site):
     """A door that cannot be opened, or cannot start its program, refuses for now."""
     with site.shut(), pytest.raises(MessageRefused) as caught:
-        run(deliver(site.door, [TEXT]))
+        site.run(deliver(site.door, [TEXT]))
     assert caught.value.code == 451
-    run(deliver(site.door, [TEXT]))
+    site.run(deliver(site.door, [TEXT]))
     assert len(list(site.arrived())) == 1
 
 
@@ -400,7 +451,7 @@ def test_two_at_once(site):
         yield from second.commit()
         yield from first.commit()
 
-    run(steps())
+    site.run(steps())
     assert {(arrival.sender, arrival.text) for arrival in site.arrived()} == {
         (b"one@x", b"first\n"),
         (b"two@x", b"second\n"),
