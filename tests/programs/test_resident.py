@@ -162,18 +162,17 @@ def test_a_message_over_each_kind_of_connection(server, certificate):
         client.ehlo()
         client.login("joe", "secret")
         client.sendmail("joe@mail.example", ["ann@example.org"], "Subject: x\r\n\r\nstarttls\r\n")
-    with socket.create_connection(("127.0.0.1", implicit), PATIENCE) as raw:
-        with context.wrap_socket(raw, server_hostname=HOST) as secured:
-            stream = secured.makefile("rwb")
-            for line in (b"EHLO c", b"AUTH PLAIN " + base64.b64encode(b"\0joe\0secret"), b"MAIL FROM:<joe@x.example>"):
-                stream.write(line + b"\r\n")
-            stream.write(b"RCPT TO:<ann@example.org>\r\nDATA\r\n")
-            stream.flush()
-            while not stream.readline().startswith(b"354"):
-                pass
-            stream.write(b"\r\nimplicit\r\n.\r\nQUIT\r\n")
-            stream.flush()
-            assert stream.readline().startswith(b"250 2.0.0")
+    with context.wrap_socket(socket.create_connection(("127.0.0.1", implicit), PATIENCE), server_hostname=HOST) as raw:
+        stream = raw.makefile("rwb")
+        for line in (b"EHLO c", b"AUTH PLAIN " + base64.b64encode(b"\0joe\0secret"), b"MAIL FROM:<joe@x.example>"):
+            stream.write(line + b"\r\n")
+        stream.write(b"RCPT TO:<ann@example.org>\r\nDATA\r\n")
+        stream.flush()
+        while not stream.readline().startswith(b"354"):
+            pass
+        stream.write(b"\r\nimplicit\r\n.\r\nQUIT\r\n")
+        stream.flush()
+        assert stream.readline().startswith(b"250 2.0.0")
     arrived = served.messages()
     assert len(arrived) == 3
     for words, protocol in (("in clear", "ESMTPA"), ("starttls", "ESMTPSA"), ("implicit", "ESMTPSA")):
