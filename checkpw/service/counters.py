@@ -85,7 +85,7 @@ class Counters:
                 if result == "queued":
                     slot.add(index(BYTES, listener), _seconds(fields, "bytes"))
                     slot.observe(index(MESSAGE_SECONDS, listener), SECONDS, _seconds(fields))
-            case "tls":
+            case "tls" if "protocol" in fields:  # without one, it failed
                 self._handshake(listener, _text(fields["protocol"]))
 
     def handshake(self, listener: str, environ: dict[bytes, bytes]) -> None:

@@ -25,6 +25,10 @@ import types
 
 import pytest
 
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+import resident
+
 PATIENCE = 30.0  # seconds: an idle machine needs hundredths, a loaded one with two cores some of them
 STRANGER = 54321  # a uid and a gid that nobody has
 
@@ -562,3 +566,45 @@ def kill_later(resources):
         resources.callback(end)
 
     return note
+
+
+# --- submissiond
+
+
+def _faults(text):
+    """Give the lines of a log that speak of faults of ours."""
+    return [line for line in text.splitlines() if "event=trouble" in line or "unexpected trouble" in line]
+
+
+@pytest.fixture
+def site(programs, public):
+    """Give a place where submissiond is started; nothing of it is left afterwards, and its log tells of no fault."""
+    with resident.Site(public, programs, is_root=os.geteuid() == 0) as place:
+        yield place
+        for log in public.glob("log.*"):
+            assert not _faults(log.read_text(encoding="ascii")), log.read_text(encoding="ascii")
+
+
+@pytest.fixture(scope="session")
+def make_certificate(tmp_path_factory, refuse):
+    """Give a function that makes a certificate, and gives the paths of it and of its key."""
+
+    def make(name="mail", **words):
+        try:
+            return resident.openssl(tmp_path_factory.mktemp(name), name, **words)
+        except FileNotFoundError:
+            refuse("peer not installed: openssl (Debian package openssl)")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def certificate(make_certificate):
+    """Give the paths of a certificate for mail.example and of its key."""
+    return make_certificate()
+
+
+@pytest.fixture
+def tls(certificate):
+    """Give submissiond's options for that certificate."""
+    return "--tls-cert", certificate[0], "--tls-key", certificate[1]
