@@ -27,6 +27,7 @@ from checkpw.logline import render
 from checkpw.operations import OPENER, VERIFIER
 from checkpw.queue.nexthop import local_dialer
 from checkpw.runners.channel import Answerer, Handler
+from checkpw.service import logsink
 from checkpw.service.counters import Counters
 from checkpw.service.generations import BEGIN, DRAIN, LINE, METRICS, QUIT, READY, WORKER, WORKER_ROLE, Plan, Role
 from checkpw.service.opener import Opener
@@ -88,7 +89,7 @@ def make_plan(wishes: Wishes, shared: Shared) -> Plan:
         roles.append(Role(VERIFIER, parts.run_verifier, parts.verifiers))
     if shared.metrics is not None:
         roles.append(Role(METRICS, parts.run_metrics))
-    return Plan(roles)
+    return Plan(roles, parts.close)
 
 
 class Parts:
@@ -115,16 +116,24 @@ class Parts:
             self._door = settings.open_door(environment, wishes.hostname, count(1))
         else:
             dial = dialer(CONNECT_TIMEOUT + 5)
-            self._relay = self._door = open_relay(environment, self._hop, wishes.hostname, dial)
+            try:
+                self._relay = self._door = open_relay(environment, self._hop, wishes.hostname, dial)
+            except OSError as error:
+                raise TemporaryFailure(f"unable to read certificates for the next hop: {error.strerror}") from None
         self._names: Names | None = settings.open_names(wishes.name_cdb)
         self._context = certificates.load(wishes.certificates) if wishes.certificates else None
-        self._key = tickets.shared_key()
         self._new_loop = _loop_factory(wishes.options["loop"])
         if shared.metrics is not None:
             try:
                 import checkpw.service.metrics  # noqa: F401  now, while there are files
             except ImportError:
                 raise TemporaryFailure("prometheus_client is not installed: want checkpw[metrics]") from None
+        self._key = tickets.shared_key()
+
+    def close(self) -> None:
+        """Have nothing of this generation in a process that is none of it."""
+        self._context = self._names = None  # with the keys of certificates
+        os.close(self._key)
 
     def _policy(self, *, requires_tls: bool, relays: bool) -> Policy:
         environment = self._wishes.environment(OFMIPD_REQUIRE_TLS=requires_tls, RELAYCLIENT=relays)
@@ -201,7 +210,7 @@ class Parts:
         shared = self._shared
         counters = Counters(shared.tally, shared.tally.slot(slot))
         crowd = shared.crowd.column(slot, limits)
-        worker = Worker(loop, shared.listeners, rules, self._make_door, self._names, crowd, counters)
+        worker = Worker(loop, shared.listeners, rules, self._make_door, self._names, crowd, counters, shared.log)
 
         def hear(word: bytes, end: socket.socket | None) -> None:
             if word == BEGIN:
@@ -312,7 +321,7 @@ def _tell_trouble(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> 
 
 
 def _log(event: str, text: str) -> None:
-    os.write(2, render(PROGRAM, {"pid": os.getpid(), "event": event, "text": text}))
+    logsink.tell(render(PROGRAM, {"pid": os.getpid(), "event": event, "text": text}), 2)
 
 
 def _serve(loop: asyncio.AbstractEventLoop, control: socket.socket, handler: Callable[[], Handler]) -> None:

@@ -14,7 +14,7 @@ from checkpw.cli.generation import HUNG, make_plan
 from checkpw.cli.wishes import Shared, Wishes, listeners_of, metrics_listener
 from checkpw.errors import Misuse, TemporaryFailure
 from checkpw.logline import render
-from checkpw.service import counters
+from checkpw.service import counters, logsink
 from checkpw.service.supervisor import Supervisor, Surroundings
 
 PROGRAM = "submissiond"
@@ -153,7 +153,7 @@ def command(environ: dict[bytes, bytes], /, **options: Any) -> int:
     chain.keep_to_ourselves()
 
     def log(words: str) -> None:
-        os.write(2, render(PROGRAM, {"pid": os.getpid(), "event": "server", "text": words}))
+        logsink.tell(render(PROGRAM, {"pid": os.getpid(), "event": "server", "text": words}), shared.log)
 
     def print_counters() -> None:
         for line in counters.render(shared.tally):

@@ -13,6 +13,7 @@ from checkpw.cli import settings
 from checkpw.errors import Misuse
 from checkpw.operations import OPENER
 from checkpw.service import listeners as places
+from checkpw.service import logsink
 from checkpw.service.addresses import Networks
 from checkpw.service.counters import Beats, families
 from checkpw.service.generations import METRICS, WORKER_ROLE
@@ -144,6 +145,7 @@ class Shared:
     Attributes:
         listeners: for clients.
         metrics: for Prometheus; None if nobody wants it.
+        log: a descriptor for lines, that never waits.
         tally, crowd, beats: tables in shared memory.
         budget_key, budget_cells: of the budget for failures, which outlives a generation.
         busy: slots of workers that are there.
@@ -153,6 +155,7 @@ class Shared:
         """Make the tables; before anything is forked."""
         self.listeners = listeners
         self.metrics = metrics
+        self.log = logsink.open_log()
         names = tuple(dict.fromkeys(listener.name for listener in listeners))
         self.tally = Tally(families(names), slots)
         self.crowd = Crowd(slots)

@@ -49,13 +49,19 @@ class Role:
 
 
 class Plan:
-    """What a generation consists of: made anew from the settings for each."""
+    """What a generation consists of: made anew from the settings for each.
 
-    __slots__ = ("roles",)
+    Attributes:
+        roles: by their names.
+        close: lets go of what was opened for them, in a process that has no use for it.
+    """
 
-    def __init__(self, roles: list[Role]) -> None:
+    __slots__ = ("close", "roles")
+
+    def __init__(self, roles: list[Role], close: Callable[[], None]) -> None:
         """Have the processes of these roles."""
         self.roles = {role.name: role for role in roles}
+        self.close = close
 
     @property
     def workers(self) -> int:

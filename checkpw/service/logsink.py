@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import stat
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -23,16 +24,40 @@ DELAY = 0.01
 """Seconds for which lines are collected: a busy server writes many at once."""
 
 
+def open_log(descriptor: int = 2) -> int:
+    """Return a descriptor for the same place that never waits, also when somebody else writes there meanwhile.
+
+    Of a pipe that is one of its own: what programs of ours write to theirs may wait as always.
+    """
+    try:
+        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            return os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        pass  # no /proc, or somebody else's pipe: it is asked before each write, which is nearly as good
+    return descriptor
+
+
+def tell(line: bytes, descriptor: int) -> None:
+    """Write a line, unless nobody reads: then there is nobody to miss it."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    if poll.poll(0):
+        try:
+            os.write(descriptor, line)
+        except OSError:
+            return
+
+
 class LogSink:
     """Writes lines to a descriptor, those of a moment together."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, program: str, descriptor: int = 2) -> None:
-        """Write to a descriptor that others write to as well: it is left blocking, and asked before each write.
+        """Write to a descriptor that others write to as well: it may be blocking, and is asked before each write.
 
         Args:
             loop: to wait on.
             program: whose lines they are.
-            descriptor: where to.
+            descriptor: where to; that of `open_log`.
         """
         self._loop = loop
         self._program = program
@@ -68,9 +93,10 @@ class LogSink:
             while self._lines and size + len(self._lines[0]) <= AT_ONCE:
                 size += len(self._lines[0])
                 batch.append(self._lines.popleft())
-            self._held = max(0, self._held - size)
-            if not self._write(b"".join(batch)):
+            data = b"".join(batch)
+            if not self._write(data):
                 return
+            self._held = max(0, self._held - size)
             if self._lost and not self._lines:
                 lost, self._lost = self._lost, 0
                 self.write(render(self._program, {"event": "warning", "lost": lost, "text": "lines that nobody read"}))
@@ -78,6 +104,11 @@ class LogSink:
     def _write(self, data: bytes) -> bool:
         try:
             os.write(self._descriptor, data)
+        except BlockingIOError:  # somebody else was faster
+            self._lines.appendleft(data)
+            self._is_scheduled = True
+            self._loop.call_later(0.1, self.flush)
+            return False
         except OSError:
             self._lines.clear()  # mail goes on without a log
             self._held = 0

@@ -61,8 +61,9 @@ class Surroundings:
     """What a supervisor uses.
 
     Attributes:
-        make_plan: reads the settings; raises `CheckpwError` when they make no sense.
-        fork: starts a child that runs a function and leaves with the status that it returns; gives its pid.
+        make_plan: reads the settings; raises `CheckpwError` or `OSError` when they make no sense.
+        fork: starts a child that runs a function and leaves with the status that it returns; gives its pid, or raises
+            `OSError`.
         log: takes a line for people.
         notifier: tells the service manager (sd_notify(3)).
         worker_died: takes the slot of a worker that is gone.
@@ -118,6 +119,7 @@ class Supervisor:
         self._signals: list[int] = []
         self._wakeup = (-1, -1)
         self._is_ending = False
+        self._is_reload_wanted = False
         self._was_ready = False
         self._next_sign = 0.0
 
@@ -157,7 +159,7 @@ class Supervisor:
         if number in (signal.SIGTERM, signal.SIGINT):
             self._end()
         elif number == signal.SIGHUP:
-            self._reload()
+            self._is_reload_wanted = True
         elif number == signal.SIGUSR1:
             self._around.print_counters()
 
@@ -176,15 +178,18 @@ class Supervisor:
                 self._kill(generation)
 
     def _reload(self) -> None:
+        """Begin a generation, unless one is about to begin or to fail: what it has read may be old already."""
         if self._is_ending or not self._generations[-1].is_ready:
             return
+        self._is_reload_wanted = False
         self._around.notifier.reloading(time.monotonic_ns() // 1000)
         try:
             plan = self._around.make_plan()
-        except CheckpwError as error:
+        except (CheckpwError, OSError) as error:
             self._stay(str(error))
             return
         if len(self._free_slots()) < plan.workers:
+            plan.close()
             self._stay("too many generations have sessions")
             return
         self._begin_generation(plan)
@@ -204,6 +209,8 @@ class Supervisor:
                     self._start(generation, role, -1, 0)
         for slot in self._free_slots()[: plan.workers]:
             self._start(generation, plan.roles[WORKER_ROLE], slot, 0)
+        if generation.is_draining:
+            self._kill(generation)
 
     def _free_slots(self) -> list[int]:
         taken = {child.slot for generation in self._generations for child in generation.children}
@@ -238,15 +245,25 @@ class Supervisor:
     # Children.
 
     def _start(self, generation: Generation, role: Role, slot: int, deaths: int) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError as error:
+            self._cannot_start(generation, role, slot, deaths, error)
+            return
 
         def live() -> int:
             ours.close()
-            self._let_go()
+            self._let_go(generation)
             return role.run(theirs, slot)
 
-        pid = self._around.fork(role.name, live)
-        theirs.close()
+        try:
+            pid = self._around.fork(role.name, live)
+        except OSError as error:
+            ours.close()
+            self._cannot_start(generation, role, slot, deaths, error)
+            return
+        finally:
+            theirs.close()
         ours.settimeout(0)
         child = Child(pid, role, ours, slot, deaths)
         self._selector.register(ours, selectors.EVENT_READ, child)
@@ -262,8 +279,16 @@ class Supervisor:
                 service.tell(WORKER, answers)
                 worker.tell(LINE[service.role.name], asks)
 
-    def _let_go(self) -> None:
-        """In a child: be nobody's supervisor."""
+    def _cannot_start(self, generation: Generation, role: Role, slot: int, deaths: int, error: OSError) -> None:
+        """Try again later; a generation that is not complete yet has failed."""
+        self._around.log(f"unable to start the {role.name}: {error.strerror}")
+        if generation.is_ready:
+            self._replace(generation, role, slot, deaths + 1)
+        else:
+            self._fail(generation, f"the new {role.name} cannot be started")
+
+    def _let_go(self, own: Generation) -> None:
+        """In a child: be nobody's supervisor, and know nothing of what other generations have."""
         signal.set_wakeup_fd(-1)
         for number in SIGNALS:
             # What a service manager or a terminal sends to all of us is for the supervisor. Handlers, since what is
@@ -273,7 +298,9 @@ class Supervisor:
         for generation in self._generations:
             for child in generation.children:
                 child.control.close()
-        self._generations.clear()  # with the keys of certificates that older ones have
+            if generation is not own:
+                generation.plan.close()
+        self._generations.clear()
         self._selector.close()
         for end in self._wakeup:
             os.close(end)
@@ -324,14 +351,23 @@ class Supervisor:
             how = f"signal {-status}" if status < 0 else f"exit status {status}"
             self._around.log(f"{child.role.name} {child.pid} ended: {how}")
         if not generation.is_ready:
-            if not generation.is_draining:
-                self._kill(generation)
-                if self._was_ready:
-                    self._stay(f"the new {child.role.name} ended")
+            self._fail(generation, f"the new {child.role.name} ended")
         elif is_wanted:
             deaths = 0 if time.monotonic() - child.born > YOUNG else child.deaths + 1
-            pause = PAUSES[min(deaths, len(PAUSES) - 1)]
-            generation.replacements.append((time.monotonic() + pause, child.role, child.slot, deaths))
+            self._replace(generation, child.role, child.slot, deaths)
+
+    def _replace(self, generation: Generation, role: Role, slot: int, deaths: int) -> None:
+        pause = PAUSES[min(deaths, len(PAUSES) - 1)]
+        generation.replacements.append((time.monotonic() + pause, role, slot, deaths))
+
+    def _fail(self, generation: Generation, reason: str) -> None:
+        """Give a generation up that is not ready."""
+        if not generation.is_draining:
+            self._kill(generation)
+            if self._was_ready:
+                self._stay(reason)
+            else:
+                self._around.log(f"does not begin: {reason}")
 
     # Time.
 
@@ -351,11 +387,12 @@ class Supervisor:
                 if late[0] <= now:
                     generation.replacements.remove(late)
                     self._start(generation, *late[1:])
-            if not generation.is_ready and not generation.is_draining and now > generation.born + START_TIME:
-                self._around.log("a generation does not become ready")
-                self._kill(generation)
+            if not generation.is_ready and now > generation.born + START_TIME:
+                self._fail(generation, "the new generation does not become ready")
             if generation.is_draining:
                 self._end_when_alone(generation, now)
+        if self._is_reload_wanted and self._generations:
+            self._reload()
         self._give_signs(now)
 
     def _end_when_alone(self, generation: Generation, now: float) -> None:
@@ -369,6 +406,7 @@ class Supervisor:
                 child.tell(QUIT)
         if not generation.children:
             self._generations.remove(generation)
+            generation.plan.close()
 
     def _give_signs(self, now: float) -> None:
         """Tell the service manager that we live, unless a worker hangs: that one is replaced, and then we do."""

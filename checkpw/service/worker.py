@@ -121,6 +121,7 @@ class Worker:
         names: Names | None,
         crowd: Column,
         counters: Counters,
+        log: int,
     ) -> None:
         """Put a worker together; it serves once `begin` is called.
 
@@ -132,6 +133,7 @@ class Worker:
             names: name.cdb, opened when that was possible.
             crowd: who is connected to all workers.
             counters: what is counted.
+            log: a descriptor for lines, that never waits.
         """
         self._loop = loop
         self._listeners = listeners
@@ -141,7 +143,7 @@ class Worker:
         self._crowd = crowd
         self._counters = counters
         self._handshakes = Handshakes(rules.handshakes)
-        self._sink = LogSink(loop, PROGRAM)
+        self._sink = LogSink(loop, PROGRAM, log)
         self._pid = os.getpid()
         self._serial = itertools.count(1)
         self._sessions: set[Visit] = set()
@@ -280,9 +282,11 @@ class Worker:
             if not listener.is_tls:
                 yield Send(Reply(421, b"4.7.0", b"too many connections").render(), GOODBYE)
             return
+        self._counters.opened(listener.name, 1)
         try:
             yield from self._converse(listener, ip, environ)
         finally:
+            self._counters.opened(listener.name, -1)
             self._crowd.leave(ip)
 
     def _converse(self, listener: Listener, ip: bytes, environ: dict[bytes, bytes]) -> Steps[None]:
