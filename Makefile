@@ -9,7 +9,7 @@ BIN     = $(VENV)/bin
 .PHONY: help demo test lint bench fuzz install clean
 
 help:
-	@echo "make demo              an authenticated message from a client to a Maildir, on this machine"
+	@echo "make demo              an authenticated message over TLS from a client to a Maildir, here"
 	@echo "make test              all tests; TESTFLAGS goes to pytest"
 	@echo "make lint              ruff and mypy"
 	@echo "make bench             the figures of tests/bench, measured in pairs"

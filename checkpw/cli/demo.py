@@ -1,24 +1,25 @@
-"""`checkpw demo`: the reference set-up on this machine, from account store to Maildir, with every step shown."""
+"""`checkpw demo`: a submission server with TLS on this machine, from account store to Maildir, every step shown."""
 
 import contextlib
 import os
+import pwd
 import secrets
 import shlex
 import shutil
 import signal
 import smtplib
 import socket
+import ssl
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from email.message import EmailMessage
 from pathlib import Path
 
 import click
 
-from checkpw import chain, newhash
+from checkpw import newhash
 from checkpw.accounts import passwd_edit
 from checkpw.cli.install import install
 from checkpw.errors import Misuse, TemporaryFailure
@@ -26,6 +27,12 @@ from checkpw.secret import Secret
 
 HOSTNAME = "mail.example"
 LOGIN = "joe"
+HERE = "localhost"
+"""Where the client finds the server, and what the certificate is made out to."""
+
+NOBODY = "nobody"
+"""Who talks to clients and owns the Maildir, when the demo is started as root."""
+
 PATIENCE = 20.0
 """Seconds that the server has to listen and the client to be answered."""
 
@@ -40,18 +47,20 @@ EXAMPLES
 @click.option("--serve", is_flag=True, help="Then go on serving, until interrupted.")
 @click.pass_obj
 def demo(environ: Mapping[str, str], directory: Path | None, serve: bool) -> None:
-    """Submit an authenticated message to a server on loopback, and show what arrived.
+    """Submit an authenticated message over TLS to a server on loopback, and show what arrived.
 
-    Makes an account store, starts ofmipd for each connection (under tcpserver if that is installed), submits a
-    message with Python's smtplib, and leaves a directory to go on with by hand.
+    Makes an account store and a certificate, starts submissiond, submits a message with Python's smtplib, which
+    verifies the certificate, and leaves a directory to go on with by hand.
     """
-    place = directory or Path(tempfile.mkdtemp(prefix="checkpw-demo-"))
+    if shutil.which("openssl") is None:
+        raise TemporaryFailure("the demo makes a certificate with the program openssl, and that is not installed")
+    place = (directory or Path(tempfile.mkdtemp(prefix="checkpw-demo-"))).absolute()
     _take(place)
     programs, accounts, maildir, log = place / "bin", place / "accounts", place / "Maildir", place / "log"
 
     _step("Programs: launchers that start Python without site, and man pages to match (checkpw(7))")
     install(programs)
-    click.echo(f"  {programs}/checkpassword, checkpw, ofmipd")
+    click.echo(f"  {programs}/submissiond, checkpassword, checkpw")
 
     _step(f"An account: one line in {accounts} (checkpw-passwd(5))")
     password = secrets.token_hex(6)
@@ -59,19 +68,19 @@ def demo(environ: Mapping[str, str], directory: Path | None, serve: bool) -> Non
     _write_account(accounts, hashed)
     click.echo(f"  {LOGIN}:{hashed.decode()[:34]}...   the password is {password}")
 
-    settings = {
-        "PATH": f"{programs}:{environ.get('PATH', '/usr/bin:/bin')}",
-        "CHECKPW_ACCOUNTS": f"file:{accounts}",
-        "OFMIPD_QUEUE": f"maildir:{maildir}",
-        "OFMIPD_AUTH_DELAY": "1",
-    }
-    with _server(settings, log) as (port, how):
-        _step(f"A server on 127.0.0.1 port {port}: {how}")
-        click.echo(f"  {shlex.join(_ofmipd())}")
-        _submit(port, password)
+    _step("A certificate for localhost that vouches for itself; Let's Encrypt gives real ones")
+    certificate, key = _make_certificate(place)
+    click.echo(f"  {certificate}, and its key {key}")
+
+    maildir.mkdir(exist_ok=True)
+    settings = ["--queue", f"maildir:{maildir}", "--accounts", f"file:{accounts}", "--auth-delay", "1"]
+    settings += ["--tls-cert", certificate, "--tls-key", key, *_roles(place, maildir)]
+    path = f"{programs}:{environ.get('PATH', '/usr/bin:/bin')}"
+    with _server(settings, {**environ, "PATH": path}, log) as port:
+        _submit(port, password, certificate)
         _show_log(log)
         _show_message(maildir)
-        _explain(place, port, settings, password)
+        _explain(place, password, str(port) if serve else "PORT")
         if serve:
             _step("Serving until interrupted")
             with contextlib.suppress(KeyboardInterrupt):
@@ -87,76 +96,94 @@ def _take(place: Path) -> None:
     marker.touch()
 
 
-def _ofmipd() -> list[str]:
-    return ["ofmipd", "", HOSTNAME, "checkpassword", "true"]
-
-
 def _write_account(path: Path, hashed: bytes) -> None:
     path.write_bytes(b"")
     path.chmod(0o600)
     passwd_edit.add(os.fsencode(path), LOGIN.encode(), hashed)
 
 
+def _make_certificate(place: Path) -> tuple[str, str]:
+    from checkpw import certificates
+
+    return certificates.self_signed(str(place), HERE)
+
+
+def _roles(place: Path, maildir: Path) -> list[str]:
+    """Return who the processes are to be, and let them reach the Maildir; nobody else where we are not root."""
+    if os.geteuid() != 0:
+        return []
+    user = pwd.getpwnam(NOBODY)
+    closed = [path for path in place.parents if not path.stat().st_mode & 0o001]
+    if closed:
+        raise Misuse(f"as root, the demo writes mail as {NOBODY}, who cannot enter {closed[-1]}: try below /tmp")
+    place.chmod(0o755)
+    for path in (maildir, *maildir.rglob("*")):
+        os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
+    return ["--user", NOBODY]
+
+
 @contextlib.contextmanager
-def _server(settings: dict[str, str], log: Path) -> Iterator[tuple[int, str]]:
-    """Run ofmipd for each connection, under tcpserver or the little listener below; give its port."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        tcpserver = shutil.which("tcpserver", path=settings["PATH"])
-        if tcpserver:
-            listener.close()
-            handed: tuple[int, ...] = ()
-            argv, how = [tcpserver, "-vRl0", "127.0.0.1", str(port), *_ofmipd()], "under tcpserver"
+def _server(settings: list[str], environ: Mapping[str, str], log: Path) -> Iterator[int]:
+    """Run submissiond on a port that is free, for as long as the block runs; give the port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    argv = ["submissiond", "--listen", f"127.0.0.1:{port},starttls", *settings]
+    argv += ["--", "", HOSTNAME, "checkpassword", "true"]
+    _step(f"A server on 127.0.0.1 port {port}, STARTTLS as on port 587 (submissiond(8))")
+    for line in _wrapped(argv):
+        click.echo(f"  {line}")
+    with log.open("wb") as file:
+        # Not in the terminal's group: whoever interrupts the demo interrupts the demo.
+        process = subprocess.Popen(argv, env=environ, stdin=subprocess.DEVNULL, stderr=file, start_new_session=True)
+    try:
+        if not _wait(lambda: "is ready" in log.read_text(encoding="utf-8") or process.poll() is not None):
+            raise TemporaryFailure("the demo's server does not become ready")
+        if process.poll() is not None:
+            raise TemporaryFailure(f"the demo's server does not start: {log.read_text(encoding='utf-8').strip()}")
+        yield port
+    finally:
+        process.terminate()
+        if not _wait(lambda: process.poll() is not None):
+            process.kill()
+            process.wait()
+
+
+def _wrapped(argv: list[str]) -> Iterator[str]:
+    """Give a command in lines, each with options and their values, as a shell takes them."""
+    words = [shlex.quote(word) for word in argv]
+    starts = [at for at, word in enumerate(words) if at and word.startswith("--")]
+    pieces = [words[start:end] for start, end in zip([0, *starts], [*starts, len(words)], strict=True)]
+    line = ""
+    for piece in map(" ".join, pieces):
+        if line and len(line) + len(piece) > 96:
+            yield f"{line} \\"
+            line = f"    {piece}"
         else:
-            listener.listen(64)
-            number = listener.fileno()
-            argv = [sys.executable, "-I", "-c", "from checkpw.cli.demo import listen; listen()", str(number)]
-            how, handed = "under a listener of the demo's own, because tcpserver is not installed", (number,)
-        with log.open("wb") as file:
-            process = subprocess.Popen(argv, env=settings, stderr=file, pass_fds=handed, start_new_session=True)
-        try:
-            _wait_for(port, process)
-            yield port, how
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-            process.wait(PATIENCE)
+            line = f"{line} {piece}".strip() if not line.startswith(" ") else f"{line} {piece}"
+    yield line
 
 
-def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
+def _wait(condition: Callable[[], bool]) -> bool:
+    """Poll until a condition holds, and tell whether it does."""
     deadline = time.monotonic() + PATIENCE
-    while process.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), PATIENCE):
-            return
-        time.sleep(0.05)
-    raise TemporaryFailure("the demo's server does not listen")
+    while not (holds := condition()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return holds
 
 
-def listen() -> None:
-    """Be a UCSPI server that is just enough: one ofmipd per connection, with tcp-environ(5)."""
-    listener = socket.socket(fileno=int(sys.argv[1]))
-    given = chain.given_environment()
-    children: list[subprocess.Popen[bytes]] = []
-    while True:
-        children = [child for child in children if child.poll() is None]
-        connection, (ip, port) = listener.accept()
-        with connection:
-            number = connection.fileno()
-            addresses = {b"PROTO": b"TCP", b"TCPREMOTEIP": ip.encode(), b"TCPREMOTEPORT": b"%d" % port}
-            children.append(subprocess.Popen(_ofmipd(), stdin=number, stdout=number, env=given | addresses))
-
-
-def _submit(port: int, password: str) -> None:
-    _step("A client, Python's smtplib: first with a wrong password, then with the right one")
+def _submit(port: int, password: str, certificate: str) -> None:
+    _step("A client, Python's smtplib: TLS, then a wrong password, then the right one")
     message = EmailMessage()
     message["From"] = f"{LOGIN}@{HOSTNAME}"
     message["To"] = "ann@example.org"
     message["Bcc"] = "secret-reader@example.org"
     message["Subject"] = "checkpw works here"
-    message.set_content("Sent with a password that was checked on descriptor 3.\n")
-    with smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE) as client:
-        client.ehlo("client.example")
+    message.set_content("Sent with a password that went through TLS and was checked.\n")
+    with smtplib.SMTP(HERE, port, local_hostname="client.example", timeout=PATIENCE) as client:
+        client.starttls(context=ssl.create_default_context(cafile=certificate))
+        assert isinstance(client.sock, ssl.SSLSocket)
+        click.echo(f"  certificate:     good for {HERE}; {client.sock.version()}")
         try:
             client.login(LOGIN, "not " + password)
         except smtplib.SMTPAuthenticationError as error:
@@ -170,18 +197,15 @@ def _submit(port: int, password: str) -> None:
 
 def _show_log(log: Path) -> None:
     _step(f"What the server logged in {log}: one line per event, for multilog, journald or fail2ban")
-    deadline = time.monotonic() + PATIENCE
-    while "event=session" not in (text := log.read_text(encoding="utf-8")) and time.monotonic() < deadline:
-        time.sleep(0.05)  # the last line comes after the goodbye
-    for line in text.splitlines():
-        if line.startswith("ofmipd:"):
-            click.echo(f"  {line}")
+    _wait(lambda: "event=session" in log.read_text(encoding="utf-8"))  # the last line comes after the goodbye
+    for line in log.read_text(encoding="utf-8").splitlines():
+        click.echo(f"  {line}")
 
 
 NOTES = {
     "Return-Path:": "the envelope's sender, written by the maildir: door",
     "Delivered-To:": "the envelope's recipient; Bcc lives on only here",
-    "Received:": "who sent it, from where, and that a password was checked (ESMTPA)",
+    "Received:": "who sent it, from where, with TLS (S) and a password (A)",
     "Date:": "the client's, or made if it had none",
     "Message-ID:": "likewise",
 }
@@ -197,19 +221,18 @@ def _show_message(maildir: Path) -> None:
             click.secho(f"  |   ^ {note}", dim=True)
 
 
-def _explain(place: Path, port: int, settings: dict[str, str], password: str) -> None:
+def _explain(place: Path, password: str, port: str) -> None:
     _step(f"To go on by hand, with everything in {place}")
-    again = f"{place}/bin/checkpw demo --serve --directory {place}"
-    exports = " ".join(f"{name}={value}" for name, value in settings.items() if name.startswith(("CHECKPW", "OFMIPD")))
     for line in (
-        f"export PATH={place}/bin:$PATH {exports}",
-        f"checkpw user list --file {place}/accounts",
+        f"export PATH={place}/bin:$PATH CHECKPW_ACCOUNTS=file:{place}/accounts",
+        "checkpw user list",
         f"printf '{LOGIN}\\n{password}\\n' | checkpw ask -- checkpassword true && echo yes",
-        f"ofmipd '' {HOSTNAME} checkpassword true        # and type EHLO me",
-        f"{again}        # a server that stays",
-        "curl smtp://127.0.0.1:PORT --user joe --mail-from joe@mail.example --mail-rcpt ann@example.org -T FILE",
+        f"checkpw demo --serve --directory {place}        # stays, with a password of its own",
+        f"openssl s_client -quiet -starttls smtp -connect {HERE}:{port}        # and type EHLO me",
+        f"curl --ssl-reqd --cacert {place}/cert.pem smtp://{HERE}:{port} --user {LOGIN} \\",
+        f"    --mail-from {LOGIN}@{HOSTNAME} --mail-rcpt ann@example.org -T FILE",
     ):
-        click.echo(f"  {line}".replace("PORT", str(port)))
+        click.echo(f"  {line}")
 
 
 def _step(words: str) -> None:
