@@ -20,9 +20,11 @@ from checkpw import submission
 from checkpw.certificates import self_signed
 from checkpw.cli import generation
 from checkpw.cli import submissiond as program
+from checkpw.cli import wishes as settings
 from checkpw.cli.submissiond import command
+from checkpw.cli.wishes import Wishes
 from checkpw.logline import render
-from checkpw.service import counters, supervisor, words, worker
+from checkpw.service import counters, supervisor, visit, words, worker
 from checkpw.smtp import replies
 from checkpw.smtp.replies import Reply
 
@@ -122,7 +124,7 @@ def test_variables_that_mean_nothing_are_taken_out():
     never = PAGE.variables("Not read")
     assert {"RELAYCLIENT", "UCSPITLS"} <= never
     given = dict.fromkeys(map(str.encode, {*never, "TCPREMOTEIP", "ANYTHING"}), b"x")
-    wishes = generation.Wishes(_context("--listen", ":0").params, given)
+    wishes = Wishes(_context("--listen", ":0").params, given)
     assert wishes.environ == {b"ANYTHING": b"x"}
 
 
@@ -162,7 +164,7 @@ def test_the_file_of_the_example_is_read(tmp_path):
     [
         ("At most four generations live", program.GENERATIONS == 4),
         ("one that hangs for 30 seconds is killed", generation.HUNG == 30),
-        ("PROXY header of version 1 or 2, within 10 seconds", worker.PROXY_TIMEOUT == 10),
+        ("PROXY header of version 1 or 2, within 10 seconds", visit.PROXY_TIMEOUT == 10),
         ("has 15 seconds more to say", worker.HARD_LIMIT == 15),
         ("30 seconds after the .Fl -drain-time whatever is left is killed", supervisor.KILL_AFTER == 30),
         ("Others wait, at most 1000,", generation.MOST_WAITING == 1000),
@@ -217,7 +219,7 @@ def test_reasons_are_explained():
 def test_what_it_says_before_it_is_ready_is_in_the_source():
     """Each message of the page is said by some module of ours."""
     source = (
-        "".join(inspect.getsource(module) for module in (generation, generation.places, generation.certificates))
+        "".join(inspect.getsource(module) for module in (settings, settings.places, generation.certificates))
         .replace("{wanted.text}", "...")
         .replace("{certificate}", "...")
     )
@@ -341,7 +343,7 @@ def test_the_server_says_which_processes_it_has(log):
     """The line that it is ready names each role."""
     (line,) = [line for line in log if "is ready" in line]
     roles = set(re.findall(r"(\w+)=\d+", line.partition("is ready")[2]))
-    assert roles == set(generation.NAMES) - {supervisor.METRICS}
+    assert roles == set(generation.NAMES) - {generation.METRICS}
 
 
 # --- fail2ban
@@ -379,7 +381,7 @@ def test_each_role_runs_as_whom_the_table_says(monkeypatch):
     users = {"strangers": 101, "door": 102}
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(pwd, "getpwnam", lambda name: pwd.struct_passwd((name, "x", users[name], 100, "", "/", "")))
-    identities = generation.Wishes._identities("strangers", "door")
+    identities = Wishes._identities("strangers", "door")
     shown = {"root": None, "-user": (101, 100), "-door-user": (102, 100)}
     assert {role: identities.get(role) for role in generation.NAMES} == {
         role: shown[row[0].removeprefix("Fl ")] for role, row in PROCESSES.items() if role != "supervisor"

@@ -11,6 +11,7 @@ import shutil
 import signal
 import smtplib
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -149,6 +150,11 @@ class Server:
     def _gone(self):
         return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
+    @property
+    def pid(self):
+        """The number of the process that was started."""
+        return self._process.pid
+
     def log(self):
         """Give everything that the program and its children wrote so far."""
         return self._log.read_text(encoding="utf-8", errors="backslashreplace")
@@ -247,6 +253,94 @@ def submission(programs, peer):
             argv = [tcpserver, *flags, "127.0.0.1", port, ofmipd, "", HOST, *checker]
             with Server(argv, [port], directory, settings) as server:
                 yield Submission(server, port, directory)
+
+    return serve
+
+
+# --- our resident server
+
+
+class Resident:
+    """Our submissiond, with an account store and a Maildir behind it, and a port for each kind of listener."""
+
+    def __init__(self, server, ports, directory, certificate):
+        self.server = server
+        self.ports = ports
+        self.directory = directory
+        self.certificate = certificate
+
+    def messages(self, marker=""):
+        """Give the messages in the Maildir that hold a text."""
+        texts = [path.read_text(encoding="utf-8") for path in self.directory.glob("Maildir/new/*")]
+        return [text for text in texts if marker in text]
+
+    def connect(self, style, port=None, source=None):
+        """Connect with smtplib, the certificate checked, up to the answer to EHLO inside TLS."""
+        context = ssl.create_default_context(cafile=self.certificate)
+        hello = {"local_hostname": "client.example", "timeout": _PATIENCE, "source_address": source}
+        port = port or self.ports[style]
+        if style == "implicit":
+            client = smtplib.SMTP_SSL("localhost", port, context=context, **hello)
+        else:
+            client = smtplib.SMTP("localhost", port, **hello)
+            client.starttls(context=context)
+        client.ehlo()
+        return client
+
+    def reload(self):
+        """Send SIGHUP, and wait until the new generation serves."""
+        before = self.server.log().count("is ready")
+        os.kill(self.server.pid, signal.SIGHUP)
+        wait_until(lambda: self.server.log().count("is ready") > before, "the new generation is ready")
+
+
+@pytest.fixture(scope="session")
+def certify(peer, run):
+    """Give a function that makes a certificate and its key in a directory, and gives their paths."""
+
+    def make(directory, *names, kind="ec", stem="mail"):
+        certificate, key = directory / f"{stem}.cert.pem", directory / f"{stem}.key.pem"
+        argv = [peer("openssl"), "req", "-x509", "-nodes", "-days", "2", "-subj", f"/CN={names[0]}", "-newkey"]
+        argv += ["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"] if kind == "ec" else ["rsa:2048"]
+        argv += ["-addext", "subjectAltName=" + ",".join(f"DNS:{name}" for name in names)]
+        made = run([*argv, "-keyout", key, "-out", certificate])
+        assert made.returncode == 0, made.stdout
+        return certificate, key
+
+    return make
+
+
+def _as_somebody(directory):
+    """Give the options for who workers and opener are, and let them have a Maildir in a directory."""
+    (directory / "Maildir").mkdir()
+    if os.geteuid() != 0:
+        return []
+    shutil.chown(directory / "Maildir", "nobody", "nogroup")
+    return ["--user", "nobody"]
+
+
+@pytest.fixture(scope="session")
+def resident(programs, certify):
+    """Give a context manager: submissiond with listeners of two kinds; options are added to its own."""
+
+    @contextlib.contextmanager
+    def serve(*options, kinds=types.MappingProxyType({"starttls": "starttls", "implicit": "tls"})):
+        with make_directory() as directory, contextlib.ExitStack() as held:
+            accounts = directory / "accounts"
+            accounts.write_text("joe:{PLAIN}secret::::::\n", encoding="ascii")
+            accounts.chmod(0o600)
+            certificate, key = certify(directory, "localhost")
+            ports = {name: held.enter_context(reserve_port()) for name in kinds}
+            argv = [programs / "submissiond", *_as_somebody(directory), "--tls-cert", certificate, "--tls-key", key]
+            for name, kind in kinds.items():
+                argv += ["--listen", f"127.0.0.1:{ports[name]},{kind}"]
+            argv += ["--workers", "2", "--auth-delay", "0.2", "--drain-time", "1", "--accounts", f"file:{accounts}"]
+            argv += ["--queue", f"maildir:{directory}/Maildir", *options]
+            settings = {"PATH": f"{programs}:{_PATH}"}
+            argv += ["--", "", HOST, "checkpassword", "true"]
+            with Server(argv, list(ports.values()), directory, settings) as server:
+                server.wait_for_log("is ready")
+                yield Resident(server, ports, directory, certificate)
 
     return serve
 

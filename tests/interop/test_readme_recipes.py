@@ -7,6 +7,9 @@ import os
 import pathlib
 import poplib
 import pwd
+import re
+import shutil
+import signal
 import smtplib
 import ssl
 import subprocess
@@ -15,7 +18,7 @@ import sys
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "docs"))
-from readme import recipe
+from readme import TEXT, recipe
 
 LETTER = "From: joe@example.org\nTo: ann@example.net\nSubject: a recipe\n\nGood morning.\n"
 RIGHT, WRONG = (base64.b64encode(b"\0joe\0" + password).decode() for password in (b"secret", b"wrong"))
@@ -102,6 +105,224 @@ def test_behind_stunnel(serve, loopback, peer, run, place):
                     client.login("joe", "secret")
                     client.sendmail("joe@example.org", ["ann@example.net"], LETTER)
     assert len(list((place / "Mail" / "new").iterdir())) == 2
+
+
+# --- submissiond
+
+
+def _let_have(path):
+    """Let the user who serves have a directory."""
+    path.mkdir()
+    if os.geteuid() == 0:
+        shutil.chown(path, "nobody", "nogroup")
+    return path
+
+
+@pytest.fixture
+def ours(place, certify):
+    """Give what is replaced in all recipes of submissiond: the user, the files."""
+    certificate, key = certify(place, "localhost")
+    user = "--user nobody " if os.geteuid() == 0 else ""
+    return {"serves": user, "fullchain": certificate, "privkey": key, "accounts": place / "accounts"}
+
+
+@pytest.fixture
+def both(loopback):
+    """Give two ports, and how the recipes of submissiond are told to listen there."""
+    with loopback.port() as starttls, loopback.port() as implicit:
+        replaced = {"submission": f"--listen 127.0.0.1:{starttls}", "submissions": f"--listen 127.0.0.1:{implicit},tls"}
+        yield (starttls, implicit), replaced
+
+
+@pytest.fixture
+def serve_tls(loopback, programs, place):
+    """Give a context manager: a recipe of submissiond runs until it is ready, and then as long as the block."""
+
+    @contextlib.contextmanager
+    def running(text, ports):
+        settings = {"PATH": f"{programs}:/usr/local/bin:/usr/bin:/bin", "OFMIPD_AUTH_DELAY": "0.2"}
+        with loopback.server(["/bin/sh", "-ec", f"exec {text}"], ports, place, settings) as server:
+            server.wait_for_log("is ready")
+            yield server
+
+    return running
+
+
+@pytest.fixture
+def connect_tls(place):
+    """Give a function that connects to one of the two kinds of port, up to the answer to EHLO inside TLS."""
+
+    def connect(port, *, implicit=False, source="127.0.0.1"):
+        context = ssl.create_default_context(cafile=place / "mail.cert.pem")
+        hello = {"local_hostname": "client.example", "timeout": 20, "source_address": (source, 0)}
+        if implicit:
+            client = smtplib.SMTP_SSL("localhost", port, context=context, **hello)
+        else:
+            client = smtplib.SMTP("localhost", port, **hello)
+            client.starttls(context=context)
+        client.ehlo()
+        return client
+
+    return connect
+
+
+def test_a_server_with_tls_of_its_own(serve_tls, connect_tls, ours, both, place, certify, eventually):
+    """Both ports take mail inside TLS, a wrong password is refused; after SIGHUP the new certificate is there."""
+    mail = _let_have(place / "Mail")
+    (starttls, implicit), listeners = both
+    with serve_tls(recipe("resident", maildir=mail, **ours, **listeners), [starttls, implicit]) as server:
+        for port, is_implicit in ((starttls, False), (implicit, True)):
+            with connect_tls(port, implicit=is_implicit) as client:
+                assert client.docmd("AUTH PLAIN", WRONG)[0] == 535
+                client.login("joe", "secret")
+                client.sendmail("joe@example.org", ["ann@example.net"], LETTER)
+        before = ssl.get_server_certificate(("127.0.0.1", implicit), timeout=20)
+        certify(place, "localhost")
+        os.kill(server.pid, signal.SIGHUP)
+        eventually(lambda: server.log().count("is ready") == 2, "the new generation is ready")
+        assert before != ssl.get_server_certificate(("127.0.0.1", implicit), timeout=20)
+        with connect_tls(starttls) as client:
+            client.login("joe", "secret")
+    messages = [path.read_text(encoding="ascii") for path in (mail / "new").iterdir()]
+    assert len(messages) == 2
+    for message in messages:
+        assert "Received: (ofmipd joe@127.0.0.1) by mail.example with ESMTPSA; " in message
+
+
+def test_in_front_of_a_sendmail_of_postfix_s_kind(serve_tls, connect_tls, ours, both, place):
+    """A sendmail gets sender, recipients and message, as another user; its exit status is the reply."""
+    there = _let_have(place / "there")
+    program = place / "sendmail"
+    program.write_text(SENDMAIL.format(directory=there), encoding="ascii")
+    program.chmod(0o755)
+    ports, listeners = both
+    text = recipe("postfix", sendmail=program, **ours, **listeners)
+    with serve_tls(text, ports), connect_tls(ports[0]) as client:
+        client.login("joe", "secret")
+        codes = []
+        for recipient in ("full", "gone", "-ann"):
+            client.mail("joe@example.org")
+            client.rcpt(f"{recipient}@example.net")
+            codes.append(client.data(LETTER)[0])
+    assert codes == [451, 554, 250]
+    assert (there / "envelope").read_text(encoding="ascii") == "joe@example.org\n-ann@example.net\n"
+    assert (there / "message").read_text(encoding="ascii").endswith("\nSubject: a recipe\n\nGood morning.\n")
+
+
+POSTFIX = """\
+compatibility_level = 3.6
+queue_directory = {directory}/queue
+data_directory = {directory}/data
+maillog_file = /dev/stdout
+myhostname = mail.example
+mydestination =
+relayhost = [127.0.0.1]:{sink}
+inet_protocols = ipv4
+alias_maps =
+smtpd_client_connection_rate_limit = 0
+"""
+MASTER = pathlib.Path("/usr/share/postfix/master.cf.dist")
+
+
+@pytest.fixture
+def postfix(peer, refuse, loopback):
+    """Give a context manager: Postfix with its own master.cf and a recipe behind it, relaying to an smtp-sink."""
+    program, smtp_sink = peer("postfix"), peer("smtp-sink", "postfix")
+    if os.geteuid() != 0:
+        refuse("not run: Postfix, needs root")
+
+    @contextlib.contextmanager
+    def running(lines, port):
+        with loopback.directory() as directory, loopback.port() as sink:
+            for name in ("etc", "queue", "data", "arrived"):
+                (directory / name).mkdir()
+            shutil.chown(directory / "data", "postfix")
+            shutil.chown(directory / "arrived", "nobody")
+            (directory / "etc" / "main.cf").write_text(POSTFIX.format(directory=directory, sink=sink), encoding="ascii")
+            master = re.sub(r"^smtp +inet .*$", "", MASTER.read_text(encoding="ascii"), count=1, flags=re.MULTILINE)
+            # Debian's runs in chroots that its package fills.
+            master = re.sub(r"^((?:\S+ +){4})y ", r"\1n ", master, flags=re.MULTILINE)
+            (directory / "etc" / "master.cf").write_text(master + lines, encoding="ascii")
+            argv = [smtp_sink, "-u", "nobody", "-d", "arrived/message.", f"127.0.0.1:{sink}", "10"]
+            with (
+                loopback.server(argv, [sink], directory, {}),
+                loopback.server([program, "-c", directory / "etc", "start-fg"], [port], directory, {}) as server,
+            ):
+                yield server, directory / "arrived"
+
+    return running
+
+
+def test_in_front_of_postfix_by_smtp(serve_tls, connect_tls, ours, both, loopback, postfix, eventually):
+    """Postfix takes mail from us on its own port, refuses recipients to the client's face, and delivers the rest."""
+    ports, listeners = both
+    with loopback.port() as hop:
+        shown = "--queue smtp://127.0.0.1:10025"
+        assert shown in TEXT
+        lines = recipe("master", hop=f"127.0.0.1:{hop}")
+        with (
+            postfix(lines, hop) as (server, arrived),
+            serve_tls(recipe("postfix", door=f"--queue smtp://127.0.0.1:{hop}", **ours, **listeners), ports),
+            connect_tls(ports[0]) as client,
+        ):
+            client.login("joe", "secret")
+            client.mail("joe@example.org")
+            assert client.rcpt("ann@example.net")[0] == 250
+            assert client.rcpt("bob@[no-such-thing]")[0] == 554  # for its 501, which would be about our words
+            assert client.data(LETTER)[0] == 250
+            eventually(lambda: "status=sent" in server.log(), "Postfix has delivered")
+            (message,) = [path.read_text(encoding="ascii") for path in arrived.iterdir()]
+    assert "Rcpt-Args: <ann@example.net>" in message
+    assert "\nSubject: a recipe\n" in message
+
+
+def test_behind_haproxy(serve_tls, connect_tls, ours, loopback, peer, place):
+    """HAProxy says who the client is, and TLS goes through it."""
+    haproxy, there = peer("haproxy"), _let_have(place / "there")
+    program = place / "sendmail"
+    program.write_text(SENDMAIL.format(directory=there), encoding="ascii")
+    program.chmod(0o755)
+    with loopback.port() as front, loopback.port() as port:
+        configuration = place / "haproxy.cfg"
+        configuration.write_text(
+            recipe("haproxy", bind=f"bind 127.0.0.1:{front}", balanced=f"127.0.0.1:{port}"), encoding="ascii"
+        )
+        with (
+            serve_tls(recipe("proxied", sendmail=program, balanced=f"127.0.0.1:{port}", **ours), [port]) as server,
+            loopback.server([haproxy, "-db", "-f", configuration], [front], place, {}),
+        ):
+            with connect_tls(front, source="127.0.0.2") as client:
+                client.login("joe", "secret")
+                client.sendmail("joe@example.org", ["ann@example.net"], LETTER)
+            server.wait_for_log("client=127.0.0.2", "event=session login=joe", "tls=yes")
+    assert "Received: (ofmipd joe@127.0.0.2) by mail.example with ESMTPSA" in (there / "message").read_text()
+
+
+def test_system_passwords_without_a_setuid_program(serve, loopback, place, root, nobody):
+    """The front end is nobody, who can read no account, and the verifier reads them for it."""
+    mail = _let_have(place / "Mail")
+    (place / "accounts").chmod(0o600)
+    with loopback.port() as port:
+        text = recipe(
+            "verifier",
+            verifier=place / "verifier",
+            maildir=mail,
+            who="id -u nobody",
+            listener=f"127.0.0.1 {port}",
+        )
+        accounts = {"CHECKPW_VERIFIERD_ACCOUNTS": f"file:{place}/accounts"}
+        with serve(text, port, **accounts) as server:
+            server.wait_for_log("checkpw-verifierd: ", "event=start")
+            assert _verdicts(port) == [535, 235]
+            server.wait_for_log("checkpw-verifierd: ", f"uid={nobody.pw_uid}", "verdict=accepted")
+            with _connect(port) as client:
+                client.login("joe", "secret")
+                client.sendmail("joe@example.org", ["ann@example.net"], LETTER)
+    (message,) = (mail / "new").iterdir()
+    assert message.owner() == "nobody"
+
+
+# --- ofmipd
 
 
 # What Postfix's sendmail would understand of a command line and nothing else, keeping what it was given.
@@ -192,30 +413,30 @@ service pop3-login {{
 
 
 @pytest.fixture
-def dovecot_user(refuse, programs):
-    """The user who runs Dovecot's processes: nobody, or without root whoever runs the tests."""
+def nobody(programs):
+    """Somebody who can do little, and who can start our programs: nobody, or without root whoever runs the tests."""
     if os.geteuid() != 0:
         return pwd.getpwuid(os.geteuid())
-    nobody = pwd.getpwnam("nobody")
+    user = pwd.getpwnam("nobody")
     try:
         argv = [programs / "checkpassword"]
-        subprocess.run(argv, user="nobody", group=nobody.pw_gid, extra_groups=[], check=False, timeout=20)
+        subprocess.run(argv, user="nobody", group=user.pw_gid, extra_groups=[], check=False, timeout=20)
     except PermissionError:
-        pytest.skip("not run: Dovecot with its auth process as nobody, who may not start ours")
-    return nobody
+        pytest.skip("not run: our programs as nobody, who may not start them")
+    return user
 
 
-def test_dovecot_asks(peer, refuse, loopback, programs, place, dovecot_user):
+def test_dovecot_asks(peer, refuse, loopback, programs, place, nobody):
     """With the lines of the recipe Dovecot opens the mailbox for the right password, and refuses a wrong one."""
     dovecot = peer("dovecot", "dovecot-core")
     peer("pop3", "dovecot-pop3d")
     version = subprocess.run([dovecot, "--version"], capture_output=True, check=True, timeout=20).stdout.decode()
     if not version.startswith("2.3."):
         refuse(f"peer not installed: dovecot 2.3 (Debian package dovecot-core; here is {version.split()[0]})")
-    user, group = dovecot_user.pw_name, grp.getgrgid(dovecot_user.pw_gid).gr_name
+    user, group = nobody.pw_name, grp.getgrgid(nobody.pw_gid).gr_name
     mail = place / "mail"
     mail.mkdir()
-    os.chown(mail, dovecot_user.pw_uid, dovecot_user.pw_gid)
+    os.chown(mail, nobody.pw_uid, nobody.pw_gid)
     lines = recipe(
         "dovecot",
         accounts=place / "accounts",
