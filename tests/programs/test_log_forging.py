@@ -12,7 +12,7 @@ ADDRESS = "192.0.2.7"
 FIELDS = {
     "auth": ["client", "pid", "event", "login", "mechanism", "tls", "verdict", "reason", "seconds"],
     "warning": ["client", "pid", "event", "text", "seconds"],
-    "session": ["client", "pid", "event", "reason", "messages", "bytes", "seconds"],
+    "session": ["client", "pid", "event", "tls", "reason", "messages", "bytes", "seconds"],
 }
 
 LOGINS = [

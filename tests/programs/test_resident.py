@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import urllib.request
 
 import pytest
 
@@ -392,3 +393,22 @@ def test_nothing_is_lost_or_doubled_in_chaos(server):
     assert all(arrived.count(name) == 1 for name in promised), "a message that came twice"
     assert len(promised) > 5
     assert not list((served.directory / "Maildir" / "tmp").glob("*")) or len(set(arrived) - promised) >= 0
+
+
+def test_what_is_counted_is_told(server):
+    """Prometheus gets numbers per listener, a balancer that all is well, and SIGUSR1 has them in the log."""
+    pytest.importorskip("prometheus_client")
+    place = _free_port()
+    served = server("--metrics", f"127.0.0.1:{place}")
+    served.submit()
+    until(lambda: "event=session" in served.log(), "the end of the session")
+    with urllib.request.urlopen(f"http://127.0.0.1:{place}/metrics", timeout=PATIENCE) as answer:
+        told = answer.read().decode("utf-8")
+    name = f'listener="127.0.0.1:{served.port}"'
+    assert f'submissiond_messages_total{{{name},result="queued"}} 1.0' in told
+    assert f'submissiond_auth_total{{{name},mechanism="PLAIN",verdict="accepted"}} 1.0' in told
+    assert f"submissiond_auth_seconds_count{{{name}}} 1.0" in told
+    with urllib.request.urlopen(f"http://127.0.0.1:{place}/healthz", timeout=PATIENCE) as answer:
+        assert answer.read() == b"ok\n"
+    served.process.send_signal(signal.SIGUSR1)
+    until(lambda: "submissiond_messages_total" in served.log(), "the counters")

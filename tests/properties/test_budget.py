@@ -1,5 +1,6 @@
 """Budgets against a model that counts with fractions and a table for each key of its own."""
 
+from array import array
 from fractions import Fraction
 
 import pytest
@@ -101,7 +102,7 @@ def test_what_time_has_paid_back_in_part_is_given_back_in_part():
 
 def test_memory_is_bounded_and_nothing_is_forgotten():
     """A flood of keys shares places: it makes the limit stricter, and a key that was used up stays so."""
-    budget = Budget(1, 60.0, b"secret", places=64)
+    budget = Budget(1, 60.0, b"secret", array("d", bytes(8 * 64)))
     assert budget.take(b"joe", 1000.0) is not None
     allowed = sum(budget.take(b"login%d" % number, 1000.0) is not None for number in range(5000))
     assert allowed == 63
