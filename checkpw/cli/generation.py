@@ -132,7 +132,9 @@ class Parts:
 
     def close(self) -> None:
         """Have nothing of this generation in a process that is none of it."""
-        self._context = self._names = None  # with the keys of certificates
+        self._context = None  # with the keys of certificates
+        if self._names is not None:
+            self._names.close()
         os.close(self._key)
 
     def _policy(self, *, requires_tls: bool, relays: bool) -> Policy:
@@ -273,6 +275,8 @@ class Parts:
         if role != WORKER_ROLE:
             self._context = None  # and with it the keys of certificates, which OpenSSL overwrites
             gc.collect()
+            if self._names is not None:
+                self._names.close()
         os.close(self._key)
         if not keeps_listeners:
             for listener in self._shared.listeners:

@@ -346,6 +346,10 @@ class Site:
         """Give a port of our own, for as long as the site is there."""
         return self._held.enter_context(reserve_port())
 
+    def connect(self, place, **how):
+        """Give a client that hangs up with the test."""
+        return self._held.enter_context(Client(place, **how))
+
     def start(
         self,
         *options,
