@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 VERDICTS = {verdict.encode(): verdict for verdict in (ACCEPTED, REJECTED, MISUSED, TEMPORARY)}
 
+LOGIN = b"SMTPAUTHUSER"
+"""By this, a session tells its door that somebody has logged in."""
+
 SMALL = 32 * 1024
 """Bytes of a message that a worker keeps and hands over whole: most are no larger, and that takes one question in
 place of two, and no descriptor that goes from process to process."""
@@ -97,7 +100,9 @@ class RemoteDoor:
         yield from ()  # nobody is asked before there is more than a small message, or the end of one
         if not words.may_be_told(envelope):
             raise MessageRefused(*NOT_AN_ADDRESS)
-        request = [self._pass.ticket, words.pack_origin(environ), words.pack_envelope(envelope)]
+        # A login that TLS made the session forget (RFC 3207 section 4.2) is not for what comes after.
+        ticket = self._pass.ticket if LOGIN in environ else b""
+        request = [ticket, words.pack_origin(environ), words.pack_envelope(envelope)]
         return RemoteDelivery(request, self._timeout)
 
 

@@ -20,6 +20,7 @@ import pytest
 
 PATIENCE = 30.0  # seconds, for what never takes so long
 HOST = "mail.example"
+QUEUES = {"maildir": "Maildir", "sendmail": "sendmail"}
 WORKER, VERIFIER, OPENER = "submissiond-wrk", "submissiond-vfy", "submissiond-opn"
 
 pytestmark = pytest.mark.usefixtures("root")
@@ -37,13 +38,15 @@ def until(condition, what):
 class Server:
     """A submissiond with an account store and a Maildir, in a directory of its own."""
 
-    def __init__(self, programs, directory, *options, checker=("checkpassword", "true"), **environment):
+    def __init__(
+        self, programs, directory, *options, checker=("checkpassword", "true"), queue="maildir", **environment
+    ):
         self.directory = directory
         self.port = _free_port()
         self.log_path = directory / "log"
         argv = [
             *(programs / "submissiond", "--listen", f"127.0.0.1:{self.port}", "--user", "nobody"),
-            *("--door-user", "nobody", "--workers", "2", "--queue", f"maildir:{directory}/Maildir"),
+            *("--door-user", "nobody", "--workers", "2", "--queue", f"{queue}:{directory}/{QUEUES[queue]}"),
             *("--accounts", f"file:{directory}/accounts", "--auth-delay", "0.1", *options, "--", "", HOST, *checker),
         ]
         settings = {"PATH": f"{programs}:/usr/bin:/bin", "CONTROLDIR": str(directory), **environment}
@@ -412,3 +415,23 @@ def test_what_is_counted_is_told(server):
         assert answer.read() == b"ok\n"
     served.process.send_signal(signal.SIGUSR1)
     until(lambda: "submissiond_messages_total" in served.log(), "the counters")
+
+
+def test_a_login_does_not_cross_starttls(server, certificate):
+    """Who logged in before STARTTLS has not logged in after it, also where no login is asked for (RFC 3207)."""
+    cert, key = certificate
+    served = server("--tls-cert", cert, "--tls-key", key, "--relay-from", "127.0.0.1", queue="sendmail")
+    queue = served.directory / "sendmail"
+    queue.write_text(
+        f'#!/bin/sh\ncat >/dev/null\necho "login=$SMTPAUTHUSER" >>{served.directory}/Maildir/log\n', encoding="ascii"
+    )
+    queue.chmod(0o755)
+    with served.connect() as client:
+        client.login("joe", "secret")
+        client.sendmail("joe@x.example", ["ann@example.org"], "\r\nbefore\r\n")
+        client._host = HOST
+        client.starttls(context=ssl.create_default_context(cafile=cert))
+        client.ehlo()
+        client.sendmail("joe@x.example", ["ann@example.org"], "\r\nafter\r\n")
+    lines = (served.directory / "Maildir" / "log").read_text(encoding="ascii").splitlines()
+    assert lines == ["login=joe", "login="]
