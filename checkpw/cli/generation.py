@@ -266,6 +266,7 @@ class Parts:
     def _become(self, role: str, *, keeps_listeners: bool) -> bytes:
         """Become who this role is, with what it needs and nothing else; return the key of tickets, if it gets it."""
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        sys.unraisablehook = _tell_unraisable
         chain.collect_children()
         key = b""
         if role in NETWORK_ROLES:
@@ -322,6 +323,12 @@ def _tell_trouble(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> 
     error = context.get("exception")
     text = exits.without_values(error) if isinstance(error, BaseException) else str(context.get("message"))
     _log("trouble", text)
+
+
+def _tell_unraisable(trouble: sys.UnraisableHookArgs) -> None:
+    """Log what Python cannot raise, such as a server name in TLS that is no name, and would write to 2 by itself."""
+    error = trouble.exc_value
+    _log("trouble", exits.without_values(error) if error is not None else "nobody knows")
 
 
 def _log(event: str, text: str) -> None:

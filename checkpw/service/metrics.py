@@ -6,6 +6,7 @@ It sees the shared tables and nothing else. The exposition is prometheus_client'
 from __future__ import annotations
 
 import select
+import signal
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -115,10 +116,21 @@ class Handler(BaseHTTPRequestHandler):
         """Log nothing: who asks every few seconds is no news."""
 
 
+def _too_late(_number: int, _frame: object) -> None:
+    raise TimeoutError
+
+
 def serve(server: Server, control: socket.socket) -> None:
-    """Answer until the supervisor says a word, or is gone."""
+    """Answer until the supervisor says a word, or is gone; nobody takes longer than `PATIENCE`."""
+    signal.signal(signal.SIGALRM, _too_late)
     while True:
         ready: Iterable[Any] = select.select([server.socket, control], [], [])[0]
         if control in ready:
             return
-        server.handle_request()
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+        try:
+            server.handle_request()
+        except TimeoutError:
+            continue  # whoever sends its request byte by byte
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)

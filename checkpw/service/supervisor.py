@@ -320,7 +320,8 @@ class Supervisor:
         child.is_ready = True
         generation = next(generation for generation in self._generations if child in generation.children)
         if not generation.is_ready:
-            if all(other.is_ready for other in generation.children):
+            # One that was given up, because a process of it has died, does not become ready by having lost it.
+            if not generation.is_draining and all(other.is_ready for other in generation.children):
                 self._became_ready(generation)
         elif child.role.name == WORKER_ROLE:
             child.tell(DRAIN if generation.is_draining else BEGIN)

@@ -435,3 +435,44 @@ def test_a_login_does_not_cross_starttls(server, certificate):
         client.sendmail("joe@x.example", ["ann@example.org"], "\r\nafter\r\n")
     lines = (served.directory / "Maildir" / "log").read_text(encoding="ascii").splitlines()
     assert lines == ["login=joe", "login="]
+
+
+def test_a_name_in_tls_that_is_none_does_not_reach_the_log_by_itself(server, certificate):
+    """A ClientHello whose server name is not ASCII ends its connection; what Python says of it is one line of ours."""
+    implicit = _free_port()
+    cert, key = certificate
+    served = server("--listen", f"127.0.0.1:{implicit},tls", "--tls-cert", cert, "--tls-key", key)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl._create_unverified_context()
+    hello = context.wrap_bio(incoming, outgoing, server_hostname="mail.example")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        hello.do_handshake()
+    with socket.create_connection(("127.0.0.1", implicit), PATIENCE) as raw:
+        raw.sendall(outgoing.read().replace(b"mail.example", b"m\xe4il.example"))
+        while raw.recv(4096):
+            pass
+    served.submit()
+    until(lambda: "reason=tls" in served.log(), "the end of the handshake")
+    assert all(line.startswith("submissiond: ") for line in served.log().splitlines()), served.log()
+
+
+def test_a_slow_request_for_metrics_holds_nobody_up(server):
+    """Who sends its request byte by byte is left alone after a while."""
+    pytest.importorskip("prometheus_client")
+    place = _free_port()
+    served = server("--metrics", f"127.0.0.1:{place}")
+    with socket.create_connection(("127.0.0.1", place), PATIENCE) as slow:
+        is_over = threading.Event()
+
+        def trickle():
+            with contextlib.suppress(OSError):
+                while not is_over.wait(0.2):
+                    slow.sendall(b"x")
+
+        thread = threading.Thread(target=trickle)
+        thread.start()
+        with urllib.request.urlopen(f"http://127.0.0.1:{place}/healthz", timeout=PATIENCE) as answer:
+            assert answer.read() == b"ok\n"
+        is_over.set()
+        thread.join()
+    served.submit()
