@@ -171,6 +171,15 @@ class Submission:
         yield from self._forget_transaction()
         yield from self._leave(event.reason)
 
+    def _send_ahead(self, _full: events.Signal) -> "Steps[None]":
+        """Have the client read replies before more of what it has sent is looked at."""
+        try:
+            yield Send(self._session.data_to_send(), self._policy.idle_timeout)
+        except TimedOut:
+            self._session.close(replies.TIMED_OUT, "timeout")
+        except OSError:
+            self._session.receive_eof()
+
     def _leave(self, reason: str) -> "Steps[None]":
         try:
             if words := self._session.data_to_send():
@@ -431,6 +440,7 @@ class Submission:
         events.MessageBlock: _take_block,
         events.MessageEnded: _queue_message,
         events.MessageAborted: _drop_message,
+        events.Signal: _send_ahead,  # OUTPUT_FULL: of the others, NEED_DATA is seen before, and PAUSED never
     }
     """What each event leads to; None is returned where there is nothing to wait for."""
 

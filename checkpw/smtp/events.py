@@ -149,7 +149,7 @@ class Closed:
 
 
 class Signal:
-    """NEED_DATA and PAUSED: what `next_event` returns when there is no event."""
+    """NEED_DATA, OUTPUT_FULL and PAUSED: what `next_event` returns when there is no event."""
 
     __slots__ = ("name",)
 
@@ -162,6 +162,8 @@ class Signal:
 
 NEED_DATA = Signal("NEED_DATA")
 """Send what is to be sent, then receive."""
+OUTPUT_FULL = Signal("OUTPUT_FULL")
+"""Send what is to be sent, then ask again: there is input, whose replies we do not want to hold as well."""
 PAUSED = Signal("PAUSED")
 """A decision is owed."""
 

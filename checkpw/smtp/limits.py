@@ -6,6 +6,10 @@ MAX_ADDRESS = 900
 MAX_COMMAND_LINE = 2048
 """Bytes of a command line with its end, as in Postfix; RFC 5321 4.5.3.1.4 asks for 512, extensions add to it."""
 
+MAX_REPLIES = 200
+"""Lines of replies, of some 20 to 100 bytes, that are held for a client which sends commands and reads no replies. Who
+pipelines a message to a hundred recipients (RFC 5321 section 4.5.3.1.8) still gets them in one piece."""
+
 MAX_AUTH_LINE = 12288
 """Bytes of a line within an AUTH exchange (RFC 4954 section 4.1)."""
 

@@ -13,6 +13,7 @@ from checkpw.smtp import grammar, replies, states
 from checkpw.smtp.data import CRLF, ChunkReader, DotReader
 from checkpw.smtp.events import (
     NEED_DATA,
+    OUTPUT_FULL,
     PAUSED,
     AuthAttempted,
     Closed,
@@ -25,7 +26,7 @@ from checkpw.smtp.events import (
 )
 from checkpw.smtp.exchange import AuthExchange
 from checkpw.smtp.incoming import CHUNK_CAP, Chunk, Incoming
-from checkpw.smtp.limits import MAX_AUTH_LINE, MAX_COMMAND_LINE, Limits
+from checkpw.smtp.limits import MAX_AUTH_LINE, MAX_COMMAND_LINE, MAX_REPLIES, Limits
 from checkpw.smtp.lines import Input, TooLong
 from checkpw.smtp.replies import CommandRefused, Reply
 
@@ -165,7 +166,8 @@ class Session:
         """Go on until there is something to tell.
 
         Returns:
-            An event; NEED_DATA when the input is used up; PAUSED while a decision is owed, or `start_over` after a
+            An event; NEED_DATA when the input is used up; OUTPUT_FULL when there is more input, and replies enough to
+            be sent before it is used; PAUSED while a decision is owed, or `start_over` after a
             STARTTLS. `Closed` comes last, again and again.
         """
         while True:
@@ -175,6 +177,8 @@ class Session:
                 return PAUSED
             if self._mode == CLOSED:
                 return Closed(self._close_reason)
+            if len(self._output) >= MAX_REPLIES:
+                return OUTPUT_FULL
             if not self._advance():
                 if not self._is_eof:
                     return NEED_DATA

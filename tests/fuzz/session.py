@@ -23,6 +23,7 @@ from dialogue import read_all
 
 from checkpw.smtp.events import (
     NEED_DATA,
+    OUTPUT_FULL,
     PAUSED,
     AuthAttempted,
     Closed,
@@ -118,6 +119,9 @@ class Server:
             if event is NEED_DATA or isinstance(event, Closed):
                 self.said += self.session.data_to_send()
                 return
+            if event is OUTPUT_FULL:
+                self.said += self.session.data_to_send()
+                continue
             if event is PAUSED:
                 raise Failure("paused, and everything was decided")
             self._look(event)

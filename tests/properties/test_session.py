@@ -12,6 +12,7 @@ from splits import PLACES, cut
 from checkpw.smtp import replies
 from checkpw.smtp.events import (
     NEED_DATA,
+    OUTPUT_FULL,
     PAUSED,
     AuthAttempted,
     Closed,
@@ -86,6 +87,9 @@ class Driver:
 
     def _drain(self):
         while not self.is_shaking_hands and (event := self.session.next_event()) is not NEED_DATA:
+            if event is OUTPUT_FULL:
+                self.said += self.session.data_to_send()
+                continue
             if isinstance(event, Closed):
                 if not self.is_closed:
                     self.told.append(describe(event))

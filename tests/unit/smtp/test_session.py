@@ -4,7 +4,16 @@ import pytest
 
 from checkpw.smtp import replies, states
 from checkpw.smtp.data import CRLF, DotReader
-from checkpw.smtp.events import NEED_DATA, PAUSED, Closed, MessageOffered, RecipientOffered, SenderOffered, TlsRequested
+from checkpw.smtp.events import (
+    NEED_DATA,
+    OUTPUT_FULL,
+    PAUSED,
+    Closed,
+    MessageOffered,
+    RecipientOffered,
+    SenderOffered,
+    TlsRequested,
+)
 from checkpw.smtp.incoming import CHUNK_CAP, Incoming
 from checkpw.smtp.limits import Limits
 from checkpw.smtp.replies import Reply
@@ -314,3 +323,17 @@ def test_each_recipient_has_its_parameters():
     assert envelope.recipients == [b"2@x", b"5@x"]
     assert envelope.mail_parameters == [b"RET=FULL"]
     assert envelope.recipient_parameters == [[], [b"NOTIFY=NEVER", b"ORCPT=rfc822;4@x"]]
+
+
+def test_replies_are_sent_before_more_is_asked(session):
+    """A client that sends thousands of commands and reads nothing has a bounded part of its replies in memory."""
+    commands = b"EHLO c\r\n" * 2000
+    session.receive_data(commands)
+    said = b""
+    while (event := session.next_event()) is OUTPUT_FULL:
+        piece = session.data_to_send()
+        assert len(piece) < 32 * 1024
+        said += piece
+    assert event is NEED_DATA
+    said += session.data_to_send()
+    assert said.count(b"250-h\r\n") == 2000
