@@ -53,6 +53,8 @@ class Connection:
         "_context",
         "_drive",
         "_handshakes",
+        "_has_heard",
+        "_is_over",
         "_is_reading",
         "_loop",
         "_outgoing",
@@ -82,6 +84,8 @@ class Connection:
         self._tls: TlsLayer | None = None
         self._drive: Drive | None = None
         self._wanted = NOTHING
+        self._has_heard = False  # something, since anything was sent
+        self._is_over = False  # what comes now is nothing that the client meant to say
         self._is_reading = False
         self._outgoing = b""
         self._pushed_back = b""
@@ -94,8 +98,10 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection; what was said and is not sent is lost."""
+        self._forget()
         self._timer.close()
         if self._is_reading:
+            self._is_reading = False
             self._loop.remove_reader(self._socket.fileno())
         if self._outgoing:
             self._loop.remove_writer(self._socket.fileno())
@@ -122,6 +128,8 @@ class Connection:
         if self._pushed_back:
             data, self._pushed_back = self._pushed_back, b""
             return data
+        if self._is_over:
+            return b""
         self._wait(BYTES, drive, operation.timeout)
         self._read()
         return PENDING
@@ -181,11 +189,21 @@ class Connection:
     # Reading.
 
     def _read(self) -> None:
+        """Have the socket looked at, once more if there was something.
+
+        uvloop tells but once that a connection was broken off (libuv stops at POLLERR). If there was something to read
+        then, somebody has to look again, or would wait until the time is over; a `Send` meets with the error itself.
+        """
         if not self._is_reading:
             self._is_reading = True
             self._loop.add_reader(self._socket.fileno(), self._readable)
+        if self._has_heard:
+            self._has_heard = False
+            self._loop.call_soon(self._readable)
 
     def _readable(self) -> None:
+        if not self._is_reading:
+            return  # it was closed, or nobody listens any more
         if self._wanted not in (BYTES, HANDSHAKE) or self._outgoing:
             # Nobody listens: the client sends ahead, does not read, or has gone away, which is noticed in its time.
             self._is_reading = False
@@ -198,9 +216,11 @@ class Connection:
         except OSError:
             data = b""  # a reset is a way to go
         self.received += len(data)
+        self._has_heard = bool(data)
         if self._tls is not None:
             self._readable_through(self._tls, data)
         else:
+            self._is_over = not data
             self._resume(data)
 
     def _readable_through(self, tls: TlsLayer, data: bytes) -> None:
@@ -214,6 +234,8 @@ class Connection:
                 return
             if secured is not None:
                 self._resume(secured)
+            elif self._has_heard:
+                self._read()
             return
         text, is_end = b"", not data
         try:
@@ -227,8 +249,11 @@ class Connection:
                 self._send_some(answer)
         except OSError:
             is_end = True
-        if text or is_end or tls.eof:
+        self._is_over = is_end or tls.eof
+        if text or self._is_over:
             self._resume(text)
+        else:
+            self._read()
 
     def _shake_hands(self, tls: TlsLayer, data: bytes) -> Secured | None:
         """Go on with the handshake; raises `OSError` if it fails."""
@@ -241,9 +266,8 @@ class Connection:
                 self._send_some(answer)
         if not is_done:
             return None
-        text = tls.read(2 * BLOCK)  # what came right behind it
-        if text:
-            self._pushed_back = text
+        self._pushed_back = tls.read(2 * BLOCK)  # what came right behind it
+        self._is_over = tls.eof
         return Secured(tls.describe(), 0)
 
     # Writing.
@@ -259,6 +283,7 @@ class Connection:
             sent = 0
         self.sent += sent
         if sent == len(data):
+            self._has_heard = False
             return True
         self._outgoing = data[sent:]
         self._loop.add_writer(self._socket.fileno(), self._writable)

@@ -13,7 +13,7 @@ from checkpw import operations
 from checkpw.runners.connection import Connection, Handshakes
 from checkpw.runners.resident import Descriptors, Drive
 
-PATIENCE = 60.0
+PATIENCE = 20.0
 """Seconds after which a loop that does not come to its end is said to hang."""
 
 uvloop.new_event_loop().close()  # what its first one opens stays open

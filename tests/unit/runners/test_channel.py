@@ -6,6 +6,7 @@ import resource
 import socket
 
 import pytest
+from resident_runner import LOOPS, ResidentRunner
 
 from checkpw.errors import TemporaryFailure
 from checkpw.frames import MAX_FRAME, BadFrame, encode
@@ -219,6 +220,24 @@ def test_who_asks_is_gone(pair):
     os.close(reading)
     assert pair.handler.gone_times == 1
     pair.close()
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_who_asks_dies_in_the_middle(loop):
+    """A process that is killed with answers unread and requests unheard is missed all the same."""
+    with ResidentRunner(new_loop=LOOPS[loop]) as runner:
+        handler = Handler(lambda fields, answer: answer.give([b"x" * 100]) if fields == [b"y"] else None)
+        ours, theirs = socket.socketpair()
+        Answerer(runner.loop, theirs, handler)
+        ours.sendall(encode([b"", b"0001", b"y"]))
+        runner.turn(lambda: handler.requests)
+        for _ in range(10):
+            runner.turn(lambda: True)  # the answer is on its way
+        ours.settimeout(0)
+        sent = ours.send(encode([b"", b"0001", b"y" * 1000]) * 180)
+        ours.close()
+        runner.turn(lambda: handler.gone_times)
+        assert len(handler.requests) == 1 + sent // len(encode([b"", b"0001", b"y" * 1000]))
 
 
 @pytest.mark.parametrize(
