@@ -68,13 +68,13 @@ class Notifier:
         """Send a datagram, and tell whether somebody got it; that nobody did is no reason not to serve."""
         if not self._address:
             return False
-        # A socket for each message: none is open when the next worker is forked.
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.settimeout(_PATIENCE)
-            try:
+        try:
+            # A socket for each message: none is open when the next worker is forked.
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                sender.settimeout(_PATIENCE)
                 sender.sendto(b"\n".join(assignments), self._address)
-            except OSError:
-                return False
+        except OSError:
+            return False
         return True
 
 

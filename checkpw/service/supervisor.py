@@ -273,11 +273,15 @@ class Supervisor:
         generation.children.append(child)
         if role.name == METRICS:
             return
-        for worker in workers:
-            for service in services:
-                asks, answers = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-                service.tell(WORKER, answers)
-                worker.tell(LINE[service.role.name], asks)
+        try:
+            for worker in workers:
+                for service in services:
+                    asks, answers = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+                    service.tell(WORKER, answers)
+                    worker.tell(LINE[service.role.name], asks)
+        except OSError as error:  # no descriptors: it cannot be used, and is tried again as one that has died
+            self._around.log(f"unable to join the {role.name} to others: {error.strerror}")
+            os.kill(pid, signal.SIGKILL)
 
     def _cannot_start(self, generation: Generation, role: Role, slot: int, deaths: int, error: OSError) -> None:
         """Try again later; a generation that is not complete yet has failed."""
