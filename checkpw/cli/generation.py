@@ -358,15 +358,18 @@ def _listen_to(
 
     def readable() -> None:
         try:
-            word, descriptors, _flags, _address = socket.recv_fds(control, 16, 1)
+            # Close-on-exec, which Python does not see to (and recv_fds ignores its flags): programs that are started
+            # here have no business with it.
+            word, ancillary, _flags, _address = control.recvmsg(16, socket.CMSG_LEN(4), socket.MSG_CMSG_CLOEXEC)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            word, descriptors = b"", []
+            word, ancillary = b"", []
         if not word:
             loop.remove_reader(control)
             hear(QUIT, None)
             return
-        hear(word, socket.socket(fileno=descriptors[0]) if descriptors else None)
+        came = [content for _level, _kind, content in ancillary if len(content) == 4]
+        hear(word, socket.socket(fileno=int.from_bytes(came[0], sys.byteorder)) if came else None)
 
     loop.add_reader(control, readable)

@@ -98,7 +98,7 @@ def copy_product(programs, directory, interpreter=sys.executable):
     library = directory / "lib"
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(package, library / "checkpw", dirs_exist_ok=True, ignore=ignore)
-    for program in ("checkpassword", "ofmipd", "checkpw"):
+    for program in ("checkpassword", "ofmipd", "checkpw", "submissiond"):
         text = (programs / program).read_text(encoding="utf-8")
         text = re.sub(r"\A#!.*", f"#!{interpreter} -IS", text)
         text = re.sub(rf"\[{str(package.parent)!r}", f"[{str(library)!r}", text)
