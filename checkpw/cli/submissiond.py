@@ -15,7 +15,8 @@ from checkpw.cli.wishes import Shared, Wishes, listeners_of, metrics_listener
 from checkpw.errors import Misuse, TemporaryFailure
 from checkpw.logline import render
 from checkpw.service import counters, logsink
-from checkpw.service.supervisor import Supervisor, Surroundings
+from checkpw.service.supervisor import Supervisor
+from checkpw.service.surroundings import Surroundings
 
 PROGRAM = "submissiond"
 

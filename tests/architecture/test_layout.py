@@ -34,6 +34,7 @@ REACHED = {
     "checkpw.service.generations": "tests/programs/test_resident.py by the processes that it is about",
     "checkpw.service.metrics": "tests/programs/test_resident.py asks it",
     "checkpw.service.supervisor": "tests/programs/test_resident.py, because it forks",
+    "checkpw.service.surroundings": "tests/programs/test_resident.py, as the supervisor",
     "checkpw.service.visit": "tests/programs/test_resident.py by clients that visit",
     "checkpw.service.worker": "tests/programs/test_resident.py by clients that it serves",
     "checkpw.cli.install": "tests/conftest.py installs by it whatever tests/programs start",
