@@ -58,6 +58,9 @@ FAILURE_WINDOW = 600.0
 SPARE = 64
 """Descriptors that a worker needs besides those of its clients, who need two each while a large message comes."""
 
+LEAST_CLIENTS = 10
+"""With descriptors for fewer of them a worker does not begin: it would seem to serve."""
+
 BEAT = 5.0
 """Seconds between two signs of life of a worker."""
 
@@ -99,6 +102,7 @@ class Parts:
         """Read what the settings name."""
         self._wishes = wishes
         self._shared = shared
+        self._most_clients = _most_clients()
         environment = wishes.environment()
         self._policies = {
             (requires_tls, relays): self._policy(requires_tls=requires_tls, relays=relays)
@@ -192,7 +196,7 @@ class Parts:
 
     def run_worker(self, control: socket.socket, slot: int) -> int:
         """Talk to clients."""
-        descriptors = _all_descriptors()
+        _allow_all_descriptors()
         self._become(WORKER_ROLE, keeps_listeners=True)
         loop = self._loop()  # now, so that it does not begin what it may not go on with: uvloop tries io_uring(7)
         wishes, options = self._wishes, self._wishes.options
@@ -206,7 +210,7 @@ class Parts:
             checker_timeout=2 * self._wishes.environment().seconds(b"OFMIPD_CHECKER_TIMEOUT", 30.0) + 5,
             asks_for_logins=self._checker is not None,
             session_time=options["session_time"],
-            connections=min(options["max_connections"], (descriptors - SPARE) // 2),
+            connections=min(options["max_connections"], self._most_clients),
             handshakes=options["max_handshakes"],
         )
         shared = self._shared
@@ -294,11 +298,19 @@ class Parts:
         return key
 
 
-def _all_descriptors() -> int:
-    """Allow this process as many descriptors as it may have, and return how many that is."""
+def _most_clients() -> int:
+    """Return how many clients a worker has descriptors for; raises `TemporaryFailure` if those are hardly any."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    clients = (hard - SPARE) // 2
+    if clients < LEAST_CLIENTS:
+        raise TemporaryFailure(f"{hard} descriptors (ulimit -n) are too few: want {SPARE + 2 * LEAST_CLIENTS} or more")
+    return clients
+
+
+def _allow_all_descriptors() -> None:
+    """Allow this process as many descriptors as it may have."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
 
 
 def _loop_factory(wanted: str) -> Callable[[], asyncio.AbstractEventLoop]:
