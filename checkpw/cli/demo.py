@@ -125,28 +125,40 @@ def _roles(place: Path, maildir: Path) -> list[str]:
 @contextlib.contextmanager
 def _server(settings: list[str], environ: Mapping[str, str], log: Path) -> Iterator[int]:
     """Run submissiond on a port that is free, for as long as the block runs; give the port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    argv = ["submissiond", "--listen", f"127.0.0.1:{port},starttls", *settings]
-    argv += ["--", "", HOSTNAME, "checkpassword", "true"]
-    _step(f"A server on 127.0.0.1 port {port}, STARTTLS as on port 587 (submissiond(8))")
-    for line in _wrapped(argv):
-        click.echo(f"  {line}")
-    with log.open("wb") as file:
-        # Not in the terminal's group: whoever interrupts the demo interrupts the demo.
-        process = subprocess.Popen(argv, env=environ, stdin=subprocess.DEVNULL, stderr=file, start_new_session=True)
+    port, argv, process = _start(settings, environ, log)
     try:
-        if not _wait(lambda: "is ready" in log.read_text(encoding="utf-8") or process.poll() is not None):
-            raise TemporaryFailure("the demo's server does not become ready")
-        if process.poll() is not None:
-            raise TemporaryFailure(f"the demo's server does not start: {log.read_text(encoding='utf-8').strip()}")
+        if "is ready" not in _text(log):
+            raise TemporaryFailure(f"the demo's server does not start: {_text(log).strip()}")
+        _step(f"A server on 127.0.0.1 port {port}, STARTTLS as on port 587 (submissiond(8))")
+        for line in _wrapped(argv):
+            click.echo(f"  {line}")
         yield port
     finally:
         process.terminate()
         if not _wait(lambda: process.poll() is not None):
             process.kill()
             process.wait()
+
+
+def _start(
+    settings: list[str], environ: Mapping[str, str], log: Path, tries: int = 3
+) -> tuple[int, list[str], "subprocess.Popen[bytes]"]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    argv = ["submissiond", "--listen", f"127.0.0.1:{port},starttls", *settings]
+    argv += ["--", "", HOSTNAME, "checkpassword", "true"]
+    with log.open("wb") as file:
+        # Not in the terminal's group: whoever interrupts the demo interrupts the demo.
+        process = subprocess.Popen(argv, env=environ, stdin=subprocess.DEVNULL, stderr=file, start_new_session=True)
+    _wait(lambda: "is ready" in _text(log) or process.poll() is not None)
+    if "unable to listen" in _text(log) and tries > 1:  # somebody else was faster to take the port
+        return _start(settings, environ, log, tries - 1)
+    return port, argv, process
+
+
+def _text(log: Path) -> str:
+    return log.read_text(encoding="utf-8")
 
 
 def _wrapped(argv: list[str]) -> Iterator[str]:
@@ -197,8 +209,8 @@ def _submit(port: int, password: str, certificate: str) -> None:
 
 def _show_log(log: Path) -> None:
     _step(f"What the server logged in {log}: one line per event, for multilog, journald or fail2ban")
-    _wait(lambda: "event=session" in log.read_text(encoding="utf-8"))  # the last line comes after the goodbye
-    for line in log.read_text(encoding="utf-8").splitlines():
+    _wait(lambda: "event=session" in _text(log))  # the last line comes after the goodbye
+    for line in _text(log).splitlines():
         click.echo(f"  {line}")
 
 
