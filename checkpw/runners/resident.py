@@ -282,11 +282,13 @@ class Descriptors:
         future = self._loop.run_in_executor(None, os.fsync, operation.descriptor)
 
         def done(future: asyncio.Future[None]) -> None:
+            failure = future.exception()
             if drive.forget is forget:
-                failure = future.exception()
                 drive.resume(None, failure if isinstance(failure, Exception) else None)
 
-        forget = functools.partial(_drop, future.remove_done_callback, done)
+        def forget() -> None:
+            """Let it come to its end in its thread, which may be that the descriptor is closed."""
+
         future.add_done_callback(done)
         drive.forget = forget
         return PENDING
