@@ -58,9 +58,11 @@ def _with_settings(command: Callable[..., int]) -> Callable[..., int]:
     for name, variable, metavar, text in reversed(SETTINGS):
         command = click.option(name, variable, envvar=variable, metavar=metavar, help=text, show_envvar=True)(command)
     for name, variable, text in reversed(SWITCHES):
-        command = click.option(
-            name, variable, envvar=variable, is_flag=True, default=None, help=text, show_envvar=True
-        )(command)
+        # Not click's way with variables: as for ofmipd(8), one that is set says yes, whatever it is set to.
+        words = f"{text}  [env var: {variable}]"
+        command = click.option(name, variable, is_flag=True, default=None, help=words, allow_from_autoenv=False)(
+            command
+        )
     return command
 
 
@@ -73,16 +75,31 @@ def _read_config(context: click.Context, _option: click.Parameter, path: str | N
             given = tomllib.load(file)
     except OSError as error:
         raise TemporaryFailure(f"unable to read {path}: {error.strerror}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TemporaryFailure(f"{path}: {error}") from None
-    names = {name: option.name for option in context.command.params for name in option.opts}
-    unknown = [key for key in given if f"--{key}" not in names and key != "arguments"]
+    options = {name.lstrip("-"): option for option in context.command.params for name in option.opts}
+    unknown = [key for key in given if key not in options or key == "config"]
     if unknown:
         raise TemporaryFailure(f"{path}: no such setting: {', '.join(unknown)}")
-    defaults: dict[str, Any] = {names[f"--{key}"] or key: value for key, value in given.items() if key != "arguments"}
-    if "arguments" in given:
-        defaults["arguments"] = given["arguments"]
-    context.default_map = defaults
+    for key, value in given.items():
+        if not _fits(options[key], value):
+            raise TemporaryFailure(f"{path}: {key} is {_meant(options[key])}")
+    context.default_map = {options[key].name or key: value for key, value in given.items()}
+
+
+def _fits(option: click.Parameter, value: object) -> bool:
+    """Tell whether a value from TOML is of the right kind: what click makes of another is not what was meant."""
+    if option.nargs == -1 or option.multiple:
+        return isinstance(value, list) and all(isinstance(word, str) for word in value)
+    if isinstance(option, click.Option) and option.is_flag:
+        return isinstance(value, bool)
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
+
+
+def _meant(option: click.Parameter) -> str:
+    if option.nargs == -1 or option.multiple:
+        return 'a list of strings: ["...", "..."]'
+    return "true or false" if isinstance(option, click.Option) and option.is_flag else "one string or number"
 
 
 @click.command(
