@@ -73,6 +73,11 @@ class Checker:
         self._timeout = timeout
         self._short_cut = short_cut
 
+    @property
+    def reject_statuses(self) -> frozenset[int]:
+        """The exit statuses that mean no."""
+        return self._reject_statuses
+
     def for_client(self, origin: dict[bytes, bytes]) -> "Checker":
         """Return a checker that is told, in its environment, where a client comes from."""
         return Checker(self.argv, self._environ | origin, self._reject_statuses, self._timeout)

@@ -51,6 +51,8 @@ semget:64:190 semop:65:193 semtimedop:220:192 semctl:66:191 mq_open:240:180 mq_u
 mq_timedreceive:243:183 mq_notify:244:184 mq_getsetattr:245:185
 # Connections of one's own.
 socket:41:198 connect:42:203 bind:49:200 sendmmsg:307:269
+# The listening sockets that all workers share, and that nobody can open again.
+listen:50:201 shutdown:48:210
 # Who one is, and which machine it looks like.
 setuid:105:146 setgid:106:144 setreuid:113:145 setregid:114:143 setresuid:117:147 setresgid:119:149 setgroups:116:159
 setfsuid:122:151 setfsgid:123:152 capset:126:91 unshare:272:97 setns:308:268 personality:135:92

@@ -184,8 +184,8 @@ class Submission:
         try:
             if words := self._session.data_to_send():
                 yield Send(words, min(GOODBYE_TIMEOUT, self._policy.idle_timeout))
-        except (OSError, TimedOut):
-            pass  # it is gone; nothing that was promised depends on these words
+        except (OSError, TimedOut, CheckpwError):
+            pass  # it is gone, or we are; nothing that was promised depends on these words
         tls, counts = self._yes_if_tls(), {"messages": self._queued, "bytes": self._queued_bytes}
         self._tell("session", tls=tls, reason=reason, **counts, began=self._began)
 

@@ -157,6 +157,7 @@ class Parts:
 
     def run_verifier(self, control: socket.socket, _slot: int) -> int:
         """Check logins."""
+        _allow_all_descriptors()
         key = self._become(VERIFIER, keeps_listeners=False)
         loop = self._loop()
         wishes = self._wishes
@@ -164,7 +165,10 @@ class Parts:
         if self._is_ours:
             import ctypes  # noqa: F401  as in the program where hashes ask for it; loaded once
 
-            ask: Inline | Program = Inline(loop, verification.answer, wishes.environ)
+            codes = self._checker.reject_statuses
+            ask: Inline | Program = Inline(
+                loop, lambda record, environ: verification.answer(record, environ, codes), wishes.environ
+            )
             at_once = 1
         else:
             ask = Program(loop, self._checker)
@@ -181,6 +185,7 @@ class Parts:
 
     def run_opener(self, control: socket.socket, _slot: int) -> int:
         """Open the door."""
+        _allow_all_descriptors()
         key = self._become(OPENER, keeps_listeners=False)
         loop = self._loop()
         environ = {
@@ -211,7 +216,7 @@ class Parts:
             asks_for_logins=self._checker is not None,
             session_time=options["session_time"],
             connections=min(options["max_connections"], self._most_clients),
-            handshakes=options["max_handshakes"],
+            handshakes=max(1, options["max_handshakes"] // wishes.workers),
         )
         shared = self._shared
         counters = Counters(shared.tally, shared.tally.slot(slot))
@@ -274,6 +279,7 @@ class Parts:
         chain.collect_children()
         key = b""
         if role in NETWORK_ROLES:
+            self._shared.forget_budget()
             confine.into_nowhere()
         else:
             key = tickets.load_key(self._key)

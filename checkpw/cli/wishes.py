@@ -161,7 +161,13 @@ class Shared:
         self.crowd = Crowd(slots)
         self.beats = Beats(slots)
         self.budget_key = os.urandom(16)
-        self.budget_cells = memoryview(mmap(-1, 8 * PLACES)).cast("d")
+        self._budget_map = mmap(-1, 8 * PLACES)
+        self.budget_cells = memoryview(self._budget_map).cast("d")
+
+    def forget_budget(self) -> None:
+        """Have no part in the budget for failures: a process that was taken over could give everybody a new one."""
+        self.budget_cells.release()
+        self._budget_map.close()
 
     def died(self, slot: int) -> None:
         """Take a worker out that has died."""

@@ -238,7 +238,11 @@ class Line:
 
 
 class Asker:
-    """The end that asks: performs `Ask` for one service."""
+    """The end that asks: performs `Ask` for one service.
+
+    Attributes:
+        is_late: a question was not answered in time, and nothing has been heard since: rather ask somebody else.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, end: socket.socket, gone: Callable[[], None]) -> None:
         """Ask through a socket; `gone` is called when nobody is there any more."""
@@ -247,6 +251,7 @@ class Asker:
         self._gone = gone
         self._waiting: dict[bytes, tuple[Drive, asyncio.TimerHandle | None]] = {}
         self._number = 0
+        self.is_late = False
 
     @property
     def pending(self) -> int:
@@ -263,6 +268,7 @@ class Asker:
 
         def expire() -> None:
             del self._waiting[number]
+            self.is_late = True
             drive.resume(None, TimedOut())
 
         timer = None if operation.timeout is None else self._loop.call_later(operation.timeout, expire)
@@ -282,6 +288,7 @@ class Asker:
         self._fail_all()
 
     def _heard(self, fields: list[bytes], descriptor: int) -> None:
+        self.is_late = False
         waiting = self._waiting.pop(fields[0], None)
         if descriptor != NONE and (waiting is None or descriptor == LOST):
             # It came too late, or not. Whoever has opened something for us has to know that nobody will use it.

@@ -54,6 +54,7 @@ class Connection:
         "_drive",
         "_handshakes",
         "_has_heard",
+        "_has_spoken",
         "_is_over",
         "_is_reading",
         "_loop",
@@ -89,6 +90,7 @@ class Connection:
         self._is_reading = False
         self._outgoing = b""
         self._pushed_back = b""
+        self._has_spoken = False  # since the client was heard last
         self.received = self.sent = 0
         self.is_over = False
 
@@ -139,9 +141,13 @@ class Connection:
         data = operation.data
         if self._tls is not None:
             data = self._tls.write(data)
-        if self._send_some(data):
+        is_sent = self._send_some(data)
+        if is_sent and not self._has_spoken:
+            self._has_spoken = True
             return None
         self._wait(SPACE, drive, operation.timeout)
+        if is_sent:  # a client that has sent a thousand commands at once: the others have their turn in between
+            self._loop.call_soon(self._written)
         return PENDING
 
     def secure(self, operation: operations.Secure, drive: Drive) -> object:
@@ -216,6 +222,7 @@ class Connection:
         except OSError:
             data = b""  # a reset is a way to go
         self.received += len(data)
+        self._has_spoken = False
         self._has_heard = bool(data)
         if self._tls is not None:
             self._readable_through(self._tls, data)
@@ -310,7 +317,7 @@ class Connection:
         self._loop.remove_writer(self._socket.fileno())
 
     def _written(self) -> None:
-        if self._wanted == SPACE:
+        if self._wanted == SPACE and not self._outgoing:
             self._resume()
         elif self._wanted != NOTHING:
             self._read()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
+from typing import Any
 
 from checkpw.errors import TemporaryFailure
 
@@ -103,9 +105,25 @@ def listen(wanted: Wanted) -> list[socket.socket]:
             return [_listen_at(wanted.place)]
         host, port = wanted.place
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        return [_listen_on(family, address) for family, _type, _protocol, _name, address in found]
+        return _listen_on_all(found)
     except OSError as error:
         raise TemporaryFailure(f"unable to listen on {wanted.text}: {error.strerror or error}") from None
+
+
+def _listen_on_all(found: list[Any]) -> list[socket.socket]:
+    """Listen on each address that a name has; a family that the kernel does not speak is left out, if another is."""
+    made: list[socket.socket] = []
+    failure = None
+    for family, _type, _protocol, _name, address in found:
+        try:
+            made.append(_listen_on(family, address))
+        except OSError as error:
+            if error.errno != errno.EAFNOSUPPORT:
+                raise
+            failure = error
+    if failure is not None and not made:
+        raise failure
+    return made
 
 
 def prepare(listening: socket.socket) -> None:

@@ -29,7 +29,6 @@ from checkpw.service.generations import (
 )
 
 if TYPE_CHECKING:
-
     from checkpw.service.generations import Plan, Role
     from checkpw.service.surroundings import Surroundings
 
@@ -66,6 +65,7 @@ class Supervisor:
         self._signals: list[int] = []
         self._wakeup = (-1, -1)
         self._is_ending = False
+        self._is_reload_late = False
         self._is_reload_wanted = False
         self._was_ready = False
         self._next_sign = 0.0
@@ -128,16 +128,17 @@ class Supervisor:
         """Begin a generation, unless one is about to begin or to fail: what it has read may be old already."""
         if self._is_ending or not self._generations[-1].is_ready:
             return
-        self._is_reload_wanted = False
+        if len(self._free_slots()) < self._generations[-1].plan.workers:
+            if not self._is_reload_late:
+                self._is_reload_late = True
+                self._around.log("reloads when sessions of older generations have ended")
+            return
+        self._is_reload_wanted = self._is_reload_late = False
         self._around.notifier.reloading(time.monotonic_ns() // 1000)
         try:
             plan = self._around.make_plan()
         except (CheckpwError, OSError) as error:
             self._stay(str(error))
-            return
-        if len(self._free_slots()) < plan.workers:
-            plan.close()
-            self._stay("too many generations have sessions")
             return
         self._begin_generation(plan)
 

@@ -67,7 +67,8 @@ class Verifier:
         """Check a login in its turn, and answer."""
         address = network_of(origin.get(b"TCPREMOTEIP", b""))
         # Counted before anybody is asked, so that many guesses at once are not more than they may be.
-        paid = self._guesses.take(address, time.monotonic())
+        # Clients without an address are whoever may use a unix socket, and all of them would be one.
+        paid = self._guesses.take(address, time.monotonic()) if address else 0.0
         if paid is None:
             _give(answer, Answer(TEMPORARY, "too many failures from this address"), b"")
             return

@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 
 PROGRAM = "submissiond"
 
+ACCEPT_AT_ONCE = 8
+"""Connections taken in one turn of the loop: a turn may be long when many clients send much."""
+
 ACCEPT_PAUSE = 0.2
 """Seconds until accepting is tried again after the kernel had no descriptor or memory for it."""
 
@@ -187,7 +190,11 @@ class Worker:
         self._is_ending = True
         for visit in list(self._sessions):
             visit.end()
-        self._loop.call_later(HARD_LIMIT, self._loop.stop)
+        self._loop.call_later(HARD_LIMIT, self._give_up)
+
+    def _give_up(self) -> None:
+        self._sink.flush()
+        self._loop.stop()
 
     def _end_if_alone(self) -> None:
         if self._is_draining and not self._sessions:
@@ -197,18 +204,19 @@ class Worker:
     # Accepting.
 
     def _accept(self, listener: Listener) -> None:
-        """Take one connection: if there are more, we hear of it again, and other workers have their chance before."""
-        try:
-            client, address = listener.socket.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return
-        except OSError:  # no descriptors, no memory: it gets better when a session ends
-            self._stop_accepting()
-            self._loop.call_later(ACCEPT_PAUSE, self._accept_again)
-            return
-        Visit(self, listener, client, address).begin()
-        if len(self._sessions) >= self._rules.connections:
-            self._stop_accepting()
+        for _ in range(ACCEPT_AT_ONCE):
+            try:
+                client, address = listener.socket.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError:  # no descriptors, no memory: it gets better when a session ends
+                self._stop_accepting()
+                self._loop.call_later(ACCEPT_PAUSE, self._accept_again)
+                return
+            Visit(self, listener, client, address).begin()
+            if len(self._sessions) >= self._rules.connections:
+                self._stop_accepting()
+                return
 
     def _stop_accepting(self) -> None:
         if self._is_accepting:
@@ -332,8 +340,8 @@ class Worker:
         self._sink.write(render(PROGRAM, words))
 
 
-def _pending(asker: Asker) -> int:
-    return asker.pending
+def _pending(asker: Asker) -> tuple[bool, int]:
+    return asker.is_late, asker.pending
 
 
 def _send(operation: operations.Send, drive: Drive) -> object:

@@ -129,6 +129,8 @@ def _attempts(near, *, is_confined):
         "pair of datagram sockets": lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM),
         "bind": lambda: near["fresh"].bind(("127.0.0.1", 0)),
         "connect": lambda: near["fresh"].connect(near["listener"]),
+        "listen": lambda: near["alive"][0].listen(5),
+        "shutdown": lambda: near["alive"][0].shutdown(socket.SHUT_RDWR),
         "send to an address": lambda: near["datagrams"].sendto(b"x", near["mailbox"]),
         "packet filter": lambda: near["datagrams"].setsockopt(socket.SOL_SOCKET, 26, near["packet filter"]),
         "signal another": lambda: os.kill(near["sibling"], 0),
@@ -280,9 +282,17 @@ class Tls(asyncio.Protocol):
 async def _serve(channel, listener, context):
     loop = asyncio.get_running_loop()
     over = loop.create_future()
-    # As create_server does it, and as a loop of one's own does it.
-    server = await loop.create_server(lambda: Tls(context, over), sock=listener)
+    listener.settimeout(0)
     channel.settimeout(0)
+
+    def accept():
+        with contextlib.suppress(BlockingIOError):
+            client, _ = listener.accept()
+            client.settimeout(0)
+            accepted.append(loop.create_task(loop.connect_accepted_socket(lambda: Tls(context, over), client)))
+
+    accepted = []
+    loop.add_reader(listener.fileno(), accept)
     came = loop.create_future()
     loop.add_reader(channel.fileno(), lambda: came.done() or came.set_result(None))
     await asyncio.wait_for(came, 30)
@@ -294,7 +304,7 @@ async def _serve(channel, listener, context):
     socket.send_fds(channel, [b"back"], descriptors)
     os.close(descriptors[0])
     await asyncio.wait_for(over, 30)
-    server.close()
+    loop.remove_reader(listener.fileno())
     await asyncio.sleep(0.001)
 
 
