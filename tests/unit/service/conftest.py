@@ -1,4 +1,4 @@
-"""Makes the resident runner of the transcripts importable by name, and sees to it that no descriptor is left."""
+"""Makes modules of transcripts and contracts importable by name, and sees to it that no descriptor is left."""
 
 import os
 import pathlib
@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "transcripts"))
+TESTS = pathlib.Path(__file__).parents[2]
+sys.path[:0] = [str(TESTS / "transcripts"), str(TESTS / "contracts")]
 
 from resident_runner import ResidentRunner
 
