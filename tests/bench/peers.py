@@ -60,7 +60,8 @@ def tls(port, certificate, key):
     """Serve with one process a core, as submissiond does."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    context.num_tickets = 1  # as ours
+    context.options |= ssl.OP_NO_TICKET  # nothing is resumed, as with ours
+    context.num_tickets = 0
     listening = socket.create_server(("127.0.0.1", int(port)), backlog=1024)
     children = []
     for _ in range(os.cpu_count()):
