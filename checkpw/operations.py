@@ -237,14 +237,16 @@ class Ask:
     Attributes:
         service: VERIFIER or OPENER.
         fields: the request.
+        to: the `who` of an earlier answer, to ask the same process; None for any of them.
     """
 
-    __slots__ = ("fields", "service", "timeout")
+    __slots__ = ("fields", "service", "timeout", "to")
 
-    def __init__(self, service: str, fields: list[bytes], timeout: float | None) -> None:
+    def __init__(self, service: str, fields: list[bytes], timeout: float | None, to: object = None) -> None:
         self.service = service
         self.fields = fields
         self.timeout = timeout
+        self.to = to
 
 
 class Answered:
@@ -253,13 +255,15 @@ class Answered:
     Attributes:
         fields: the answer.
         descriptor: one that came with it and is ours now; -1 for none.
+        who: stands for the process that has said it.
     """
 
-    __slots__ = ("descriptor", "fields")
+    __slots__ = ("descriptor", "fields", "who")
 
-    def __init__(self, fields: list[bytes], descriptor: int = -1) -> None:
+    def __init__(self, fields: list[bytes], descriptor: int = -1, who: object = None) -> None:
         self.fields = fields
         self.descriptor = descriptor
+        self.who = who
 
 
 if TYPE_CHECKING:

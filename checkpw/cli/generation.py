@@ -87,7 +87,10 @@ def make_plan(wishes: Wishes, shared: Shared) -> Plan:
         CheckpwError: something is not there or makes no sense; nothing has been started.
     """
     parts = Parts(wishes, shared)
-    roles = [Role(OPENER, parts.run_opener), Role(WORKER_ROLE, parts.run_worker, wishes.workers)]
+    roles = [
+        Role(OPENER, parts.run_opener, len(os.sched_getaffinity(0))),
+        Role(WORKER_ROLE, parts.run_worker, wishes.workers),
+    ]
     if wishes.checker:
         roles.append(Role(VERIFIER, parts.run_verifier, parts.verifiers))
     if shared.metrics is not None:

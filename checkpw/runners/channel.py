@@ -302,7 +302,7 @@ class Asker:
         if descriptor == LOST:
             drive.resume(None, OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
         else:
-            drive.resume(Answered(fields[1:], descriptor))
+            drive.resume(Answered(fields[1:], descriptor, self))
 
     def _lost(self) -> None:
         self._gone()

@@ -109,7 +109,17 @@ class RemoteDoor:
 class RemoteDelivery:
     """A message that is queued by the opener: a small one is handed to it whole, of a large one it opens the door."""
 
-    __slots__ = ("_descriptor", "_held", "_held_bytes", "_number", "_refusal", "_request", "_timeout", "_trouble")
+    __slots__ = (
+        "_descriptor",
+        "_held",
+        "_held_bytes",
+        "_number",
+        "_opener",
+        "_refusal",
+        "_request",
+        "_timeout",
+        "_trouble",
+    )
 
     def __init__(self, request: list[bytes], timeout: float) -> None:
         """Begin; `request` is what the opener is told: ticket, origin and envelope."""
@@ -118,6 +128,7 @@ class RemoteDelivery:
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._number = b""  # of the delivery that the opener has, if it was asked to open
+        self._opener: object = None  # which of them that was
         self._descriptor = -1
         self._trouble = words.NONE
         self._refusal: MessageRefused | None = None
@@ -150,7 +161,7 @@ class RemoteDelivery:
         answered = yield from _ask([words.OPEN, *self._request], self._timeout, NOT_OPENED)
         if answered.fields[0] != words.OPENED:
             raise _refusal(answered)
-        self._number, self._descriptor = answered.fields[1], answered.descriptor
+        self._number, self._descriptor, self._opener = answered.fields[1], answered.descriptor, answered.who
 
     def commit(self) -> Steps[bytes]:
         """Have the opener queue the message."""
@@ -161,7 +172,7 @@ class RemoteDelivery:
             request = [words.COMMIT, self._number, self._trouble]
         else:
             request = [words.SUBMIT, *self._request, b"".join(self._held)]
-        answered = yield from _ask(request, self._timeout, NOT_ANSWERED)
+        answered = yield from _ask(request, self._timeout, NOT_ANSWERED, self._opener)
         if answered.fields[0] != words.QUEUED:
             raise _refusal(answered)
         self._number = b""
@@ -174,7 +185,7 @@ class RemoteDelivery:
         if self._number:
             number, self._number = self._number, b""
             try:
-                yield Ask(OPENER, [words.ABORT, number], self._timeout)
+                yield Ask(OPENER, [words.ABORT, number], self._timeout, self._opener)
             except (OSError, TimedOut):
                 return  # then it is gone, and everything that was open with it
 
@@ -196,9 +207,11 @@ def dialer(timeout: float) -> Callable[[], Steps[int]]:
     return dial
 
 
-def _ask(request: list[bytes], timeout: float, otherwise: tuple[int, bytes, bytes]) -> Steps[Answered]:
+def _ask(
+    request: list[bytes], timeout: float, otherwise: tuple[int, bytes, bytes], to: object = None
+) -> Steps[Answered]:
     try:
-        answered: Answered = yield Ask(OPENER, request, timeout)
+        answered: Answered = yield Ask(OPENER, request, timeout, to)
     except (OSError, TimedOut):
         raise MessageRefused(*otherwise) from None
     return answered

@@ -247,9 +247,10 @@ class Worker:
 
     def _ask(self, operation: operations.Ask, drive: Drive) -> object:
         askers = self._askers.get(operation.service)
-        if not askers:
+        if not askers or (operation.to is not None and operation.to not in askers):
             raise ConnectionError("nobody is there to be asked")
-        return min(askers, key=_pending).perform(operation, drive)
+        asker = operation.to if isinstance(operation.to, Asker) else min(askers, key=_pending)
+        return asker.perform(operation, drive)
 
     def drive_aside(self, steps: Steps[object]) -> None:
         """Drive something that belongs to no client; what comes of it, or fails, is of no interest."""
