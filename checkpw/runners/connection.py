@@ -107,7 +107,7 @@ class Connection:
             self._loop.remove_reader(self._socket.fileno())
         if self._outgoing:
             self._loop.remove_writer(self._socket.fileno())
-        elif self._tls is not None:
+        elif self._tls is not None and not (self._is_over and not self._tls.eof):  # else nobody would read it
             self._say_goodbye(self._tls)
         self._socket.close()
 
