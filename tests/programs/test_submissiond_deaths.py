@@ -18,6 +18,14 @@ def _alone(server, role):
     return pid
 
 
+def _kill_all(server, role):
+    """Kill all of a role, and give them: how many there are is nobody's business here."""
+    pids = server.children()[role]
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    return pids
+
+
 def _replaced(server, role, *dead):
     """Wait until there are as many of a role as before, and none of the dead; give them."""
 
@@ -107,9 +115,7 @@ def test_verifiers_of_our_own_that_die(site):
     server = site.serve()
     client = site.connect(server.place)
     client.hello()
-    for pid in server.first["verifier"]:
-        os.kill(pid, signal.SIGKILL)
-    _replaced(server, "verifier", *server.first["verifier"])
+    _replaced(server, "verifier", *_kill_all(server, "verifier"))
     _until(b"235 ", client.login)
     assert client.message().startswith(b"250 ")
 
@@ -123,14 +129,13 @@ def test_an_opener_that_dies(site):
     client.ask(b"MAIL FROM:<a@here.example>", b"RCPT TO:<b@there.example>", b"DATA")
     client.send(LARGE)
     wait_until(lambda: list(site.maildir.glob("tmp/*")), "it is on its way")
-    opener = _alone(server, "opener")
-    os.kill(opener, signal.SIGKILL)
+    openers = _kill_all(server, "opener")
     client.send(b"end\r\n.\r\n")
     assert client.reply().startswith(b"451 4.3.0 ")
     _until(b"250 ", client.message)
-    opener = _replaced(server, "opener", opener)[0]
+    _replaced(server, "opener", *openers)
     assert client.message(LARGE).startswith(b"250 ")
-    os.kill(opener, signal.SIGKILL)
+    _kill_all(server, "opener")
     _until(b"250 ", client.message)
     assert len(site.queued()) >= 3
 
@@ -147,7 +152,7 @@ def test_an_opener_that_dies_while_its_queue_runs(site, script):
     client.send(b"Subject: x\r\n\r\n.\r\n")
     wait_until(lambda: pids.exists() and pids.read_text(), "the queue program")
     began = time.monotonic()
-    os.kill(_alone(server, "opener"), signal.SIGKILL)
+    _kill_all(server, "opener")
     assert client.reply().startswith(b"451 4.3.0 ")
     assert time.monotonic() - began < 10
     os.kill(int(pids.read_text()), signal.SIGKILL)

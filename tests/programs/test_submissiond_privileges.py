@@ -306,8 +306,7 @@ def test_who_they_are_without_root(strangers_site):
     server.reload()
     assert held.login().startswith(b"235 ")
     held.close()
-    (opener,) = server.children()["opener"][-1:]
-    os.kill(opener, 9)
+    os.kill(server.children()["opener"][0], 9)
     server.wait_for_words("ended: signal 9")
     assert server.end() == 0
 
