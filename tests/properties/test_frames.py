@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+import time
 import tracemalloc
 
 import pytest
@@ -87,6 +88,15 @@ def test_memory_is_bounded():
     assert sys.getsizeof(reader._buffer) < 100
 
 
+def test_time_is_in_proportion():
+    """Many small pieces of a large frame are not looked at again and again."""
+    wire = encode([b"x" * 400_000])
+    reader, began = FrameReader(), time.process_time()
+    for at in range(len(wire) - 1):
+        reader.feed(wire[at : at + 1])
+    assert time.process_time() - began < 3
+
+
 @given(FIELDS)
 def test_fields_within_a_field(fields):
     """What is packed is unpacked, and cut short it is not."""
@@ -152,6 +162,42 @@ def test_an_origin_is_told(environ):
         if name in words.ORIGIN and b"\0" not in value and len(value) <= words.MAX_ORIGIN_VALUE
     }
     assert told == fitting
+
+
+@pytest.mark.parametrize(
+    "words_of",
+    [
+        [b"LD_PRELOAD", b"x"],
+        [b"TCPREMOTEIP"],
+        [b"TCPREMOTEIP", b"a\0b"],
+        [b"TCPREMOTEIP", b"x" * 256],
+        [b"PROTO", b"TCP"] * 9,
+    ],
+)
+def test_what_may_not_be_said_of_a_client(words_of):
+    """Nothing that a program would take for something else than a client's address and encryption."""
+    with pytest.raises(BadFrame):
+        words.unpack_origin(pack(words_of))
+
+
+@pytest.mark.parametrize(
+    "words_of",
+    [
+        [b"", b"a@b", b"", b"c@d"],
+        [b"x", b"a@b", b"", b"c@d", b""],
+        [b"", b"a@b", b""],
+        [b"", b"a\0b", b"", b"c@d", b""],
+        [b"", b"a@b", b"", b"c\nd", b""],
+        [b"", b"a@b", pack([b"x"] * 17), b"c@d", b""],
+        [b"", b"a@b", b"", b"c@d", pack([b"x\ny"])],
+        [b"", b"a@b", b"", b"c@d", b"\0\0"],
+        [b"", b"a@b", b"", b"x" * 4097, b""],
+    ],
+)
+def test_envelopes_that_no_session_makes(words_of):
+    """Each part has its form and its limit."""
+    with pytest.raises(BadFrame):
+        words.unpack_envelope(pack(words_of))
 
 
 class Nobody:

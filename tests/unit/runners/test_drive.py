@@ -142,6 +142,9 @@ def test_an_interruption(on_loop, tmp_path, kind, turns):
     story.drive.interrupt(SIGNAL)  # it has ended
     assert len(story.ends) == 1
     on_loop.turn(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids))
+    for _ in range(20):
+        on_loop.turn(lambda: True)
+    assert len(story.ends) == 1
 
 
 def test_a_connection_that_is_made_when_it_is_too_late(on_loop, monkeypatch):

@@ -223,7 +223,7 @@ def test_a_worker_that_dies_in_commit(make, tmp_path):
     assert [text for text, _ in queue.queued()] == [LARGE]
 
 
-@pytest.mark.parametrize("how", ["time", "interrupt"])
+@pytest.mark.parametrize("how", ["time", "interrupt", "gone"])
 def test_an_answer_that_comes_too_late(make, queue, monkeypatch, how):
     """What the opener opened for a session that is not there any more, it closes again."""
     apart = make(queue.door)
@@ -252,6 +252,8 @@ def test_an_answer_that_comes_too_late(make, queue, monkeypatch, how):
     apart.runner.turn(lambda: waiting)
     if how == "interrupt":
         drive.interrupt(TemporaryFailure("the server goes down"))
+    elif how == "gone":
+        apart.asker.close()
     apart.runner.turn(lambda: ended)
     assert isinstance(ended[0], TemporaryFailure if how == "interrupt" else MessageRefused)
     assert apart.opener.descriptors.running == 1

@@ -120,7 +120,7 @@ def test_turns(desk):
 
 def test_too_many_wait(runner):
     """Beyond those that may wait there is an answer at once, which is no no and costs no guess."""
-    desk = Desk(runner, at_once=1, waiting=2, failures=100)
+    desk = Desk(runner, at_once=1, waiting=2, failures=1)
     for number in range(5):
         desk.login(b"%d" % number, address=b"192.0.2.%d" % number)
     answers = desk.wait(2)
@@ -130,6 +130,13 @@ def test_too_many_wait(runner):
     desk.asked[0][2](Answer(REJECTED, "no"))
     desk.turn()
     assert len(desk.asked) == 2
+    desk.login(b"3", address=b"192.0.2.3")
+    desk.login(b"0", address=b"192.0.2.0")  # who has had its guess
+    assert [answer.reason for answer, _ in desk.wait(4)][-1] == "too many failures from this address"
+    desk.asked[1][2](Answer(REJECTED, "no"))
+    desk.asked[2][2](Answer(REJECTED, "no"))
+    desk.turn()
+    assert [login for login, *_ in desk.asked] == [b"0", b"1", b"2", b"3"]
     desk.close()
 
 
