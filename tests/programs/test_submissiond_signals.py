@@ -191,8 +191,7 @@ def test_generations_that_cannot_end(site):
         assert client.login().startswith(b"235 ")
         assert client.message().startswith(b"250 ")
     held.pop(0).close()
-    wait_until(lambda: len(server.children()["worker"]) == 3, server.log)
-    server.reload()
+    server.ready(5)
     for client in held:
         assert client.ask(b"NOOP").startswith(b"250 ")
         client.close()
