@@ -35,6 +35,11 @@ _MISMATCHES = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIG
 _NAME_CHARACTERS = re.compile(r"(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?")
 
 
+CIPHERS = "@SECLEVEL=2:ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:DHE+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM"
+"""For TLS 1.2, only those with forward secrecy: what Python has by itself, unless a distribution has built it so that
+OpenSSL's own list counts, as Debian does (ciphers(1))."""
+
+
 class Certificate:
     """What a certificate says of itself.
 
@@ -207,6 +212,7 @@ def _chooser(by_name: dict[str, ssl.SSLContext]) -> "Callable[[ssl.SSLObject, st
 def _context(pairs: "list[Pair]", minimum: ssl.TLSVersion) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = minimum
+    context.set_ciphers(CIPHERS)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_RENEGOTIATION
     # No session is resumed: mail clients connect seldom, and a ticket of TLS 1.2 holds the keys of its session under
     # one that every worker has (RFC 5077 section 5.5).

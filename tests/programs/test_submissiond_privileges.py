@@ -306,6 +306,7 @@ def test_who_they_are_without_root(strangers_site):
     server.reload()
     assert held.login().startswith(b"235 ")
     held.close()
+    wait_until(lambda: len(server.children()["opener"]) == len(server.first["opener"]), "one generation")
     os.kill(server.children()["opener"][0], 9)
     server.wait_for_words("ended: signal 9")
     assert server.end() == 0
