@@ -1,5 +1,6 @@
 """Header rewriting: nothing is lost, nothing is done twice, nothing takes longer than its length allows."""
 
+import gc
 import time
 
 import pytest
@@ -214,26 +215,37 @@ PATTERNS = {
 
 
 def _seconds(header, style):
+    """The least CPU time of three tries, without the garbage collector: it visits what other tests have left, too."""
     least = float("inf")
-    for _ in range(3):
-        began = time.thread_time()
-        collector = HeaderCollector(0)
-        for at in range(0, len(header), 65536):
-            collector.feed(header[at : at + 65536])
-        rewrite(collector.finish(), style, _stamp())
-        least = min(least, time.thread_time() - began)
+    gc.disable()
+    try:
+        for _ in range(3):
+            began = time.thread_time()
+            collector = HeaderCollector(0)
+            for at in range(0, len(header), 65536):
+                collector.feed(header[at : at + 65536])
+            rewrite(collector.finish(), style, _stamp())
+            least = min(least, time.thread_time() - began)
+    finally:
+        gc.enable()
     return least
+
+
+def _is_linear(header, times, style):
+    """Tell whether four times as much takes less than nine times as long; a machine that stumbles gets another try."""
+    for _ in range(4):
+        few = _seconds(header(times), style)
+        if _seconds(header(4 * times), style) < 9 * few + 0.01:
+            return True
+    return False
 
 
 @pytest.mark.parametrize("start", [b"To: ", b"Date: 1 Jan 2001 10:00:00 +", b'To: "', b"To: (", b"To: [", b"To: <"])
 @pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
 def test_time_is_linear(pattern, start):
     """Twice as much takes about twice as long: with a quadratic step, four times as much would take sixteen."""
-    small = 50_000 // len(pattern)
     for style in (_style(), _style(keeps_groups=True)) if start == b"To: " else (_style(),):
-        few = _seconds(start + pattern * small + b"\n", style)
-        many = _seconds(start + pattern * (4 * small) + b"\n", style)
-        assert many < 9 * few + 0.01
+        assert _is_linear(lambda times: start + pattern * times + b"\n", 50_000 // len(pattern), style)
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow], deadline=None)
@@ -242,7 +254,4 @@ def test_time_is_linear(pattern, start):
 )
 def test_time_is_linear_for_any_pattern(pattern):
     """As above, for patterns that nobody thought of."""
-    style = _style()
-    few = _seconds(b"To: " + pattern * 3_000 + b"\n", style)
-    many = _seconds(b"To: " + pattern * 12_000 + b"\n", style)
-    assert many < 9 * few + 0.02
+    assert _is_linear(lambda times: b"To: " + pattern * times + b"\n", 3_000, _style())
