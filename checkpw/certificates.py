@@ -14,6 +14,7 @@ from calendar import timegm
 from time import strptime
 
 from checkpw.errors import TemporaryFailure
+from checkpw.tls import choose_by_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ def load(pairs: "list[Pair]", *, minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_
         context_of((number,))
     first = certificates[0]
     default = by_name[first.names[0]] if first.names else context_of((0,))
-    default.sni_callback = _chooser(by_name)
+    choose_by_name(default, _finder(by_name))
     return default
 
 
@@ -199,14 +200,12 @@ def _group(name: str, certificates: list[Certificate]) -> tuple[int, ...]:
     return tuple(kinds.values())
 
 
-def _chooser(by_name: dict[str, ssl.SSLContext]) -> "Callable[[ssl.SSLObject, str | None, ssl.SSLContext], None]":
-    def choose(connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
-        lowered = (name or "").lower().rstrip(".")
-        found = by_name.get(lowered) or by_name.get("*." + lowered.partition(".")[2])
-        if found is not None:
-            connection.context = found
+def _finder(by_name: dict[str, ssl.SSLContext]) -> "Callable[[str], ssl.SSLContext | None]":
+    def find(name: str) -> ssl.SSLContext | None:
+        lowered = name.lower().rstrip(".")
+        return by_name.get(lowered) or by_name.get("*." + lowered.partition(".")[2])
 
-    return choose
+    return find
 
 
 def _context(pairs: "list[Pair]", minimum: ssl.TLSVersion) -> ssl.SSLContext:

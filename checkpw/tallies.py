@@ -114,19 +114,6 @@ class Tally:
                 yield family, "_sum", labels, together
                 yield family, "_count", labels, rising[-1]
 
-    def render(self) -> bytes:
-        """Return everything in Prometheus' text format, version 0.0.4."""
-        lines = []
-        told = None
-        for family, suffix, labels, value in self.samples():
-            if family is not told:
-                description = family.description.replace("\\", "\\\\").replace("\n", "\\n")
-                lines += [f"# HELP {family.name} {description}", f"# TYPE {family.name} {family.kind}"]
-                told = family
-            words = ",".join(f'{name}="{_escaped(text)}"' for name, text in labels.items())
-            lines.append(f"{family.name}{suffix}{f'{{{words}}}' if words else ''} {_number(value)}")
-        return "".join(f"{line}\n" for line in lines).encode()
-
 
 def _cells_of(family: Family) -> int:
     return len(family.bounds) + 2 if family.kind == HISTOGRAM else 1  # the infinite bucket, and the sum
@@ -134,10 +121,6 @@ def _cells_of(family: Family) -> int:
 
 def _number(value: float) -> str:
     return str(int(value)) if value == int(value) else repr(value)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 class Slot:

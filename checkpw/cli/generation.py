@@ -8,8 +8,8 @@ import gc
 import os
 import resource
 import signal
-import socket
 import sys
+import time
 from itertools import count
 from typing import Any
 
@@ -26,10 +26,11 @@ from checkpw.errors import TemporaryFailure
 from checkpw.logline import render
 from checkpw.operations import OPENER, VERIFIER
 from checkpw.queue.nexthop import local_dialer
-from checkpw.runners.channel import Answerer, Handler
+from checkpw.runners.resident import Descriptors
 from checkpw.service import logsink
+from checkpw.service.control import BEAT, listen_to, serve
 from checkpw.service.counters import Counters
-from checkpw.service.generations import BEGIN, DRAIN, LINE, METRICS, QUIT, READY, WORKER, WORKER_ROLE, Plan, Role
+from checkpw.service.generations import BEGIN, DRAIN, LINE, METRICS, QUIT, READY, WORKER_ROLE, Plan, Role
 from checkpw.service.opener import Opener
 from checkpw.service.remote import Pass, RemoteDoor, dialer
 from checkpw.service.turns import Turns
@@ -39,6 +40,7 @@ from checkpw.tallies import CrowdLimits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from checkpw.cli.wishes import Shared, Wishes
@@ -60,9 +62,6 @@ SPARE = 64
 
 LEAST_CLIENTS = 10
 """With descriptors for fewer of them a worker does not begin: it would seem to serve."""
-
-BEAT = 5.0
-"""Seconds between two signs of life of a worker."""
 
 IDLE_CONNECTION = 60.0
 """Seconds for which a connection to the next hop is kept for the next message."""
@@ -93,7 +92,7 @@ def make_plan(wishes: Wishes, shared: Shared) -> Plan:
     ]
     if wishes.checker:
         roles.append(Role(VERIFIER, parts.run_verifier, parts.verifiers))
-    if shared.metrics is not None:
+    if shared.metrics:
         roles.append(Role(METRICS, parts.run_metrics))
     return Plan(roles, parts.close)
 
@@ -129,8 +128,10 @@ class Parts:
                 raise TemporaryFailure(f"unable to read certificates for the next hop: {error.strerror}") from None
         self._names: Names | None = settings.open_names(wishes.name_cdb)
         self._context = certificates.load(wishes.certificates) if wishes.certificates else None
+        for line in certificates.expiring(wishes.certificates, time.time()):
+            _log("warning", line)
         self._new_loop = _loop_factory(wishes.options["loop"])
-        if shared.metrics is not None:
+        if shared.metrics:
             try:
                 import checkpw.service.metrics  # noqa: F401  now, while there are files
             except ImportError:
@@ -160,7 +161,7 @@ class Parts:
 
     def run_verifier(self, control: socket.socket, _slot: int) -> int:
         """Check logins."""
-        _allow_all_descriptors()
+        usual = _allow_all_descriptors()
         key = self._become(VERIFIER, keeps_listeners=False)
         loop = self._loop()
         wishes = self._wishes
@@ -174,21 +175,21 @@ class Parts:
             )
             at_once = 1
         else:
-            ask = Program(loop, self._checker)
+            ask = Program(Descriptors(loop, usual), self._checker)
             at_once = wishes.options["max_checkers"]
         guesses = Budget(
             wishes.options["max_failures"], FAILURE_WINDOW, self._shared.budget_key, self._shared.budget_cells
         )
         life = int(wishes.options["session_time"]) + 60
         verifier = Verifier(ask, Turns(at_once, MOST_WAITING), key, life, guesses)
-        _serve(loop, control, verifier.handler)
+        serve(loop, control, verifier.handler)
         if isinstance(ask, Program):
             ask.descriptors.clean_up()
         return 0
 
     def run_opener(self, control: socket.socket, _slot: int) -> int:
         """Open the door."""
-        _allow_all_descriptors()
+        usual = _allow_all_descriptors()
         key = self._become(OPENER, keeps_listeners=False)
         loop = self._loop()
         environ = {
@@ -197,8 +198,10 @@ class Parts:
             if name in DOOR_ENVIRONMENT or name.startswith(b"QMAIL")
         }
         door, dial = (self._door, None) if self._hop is None else (None, local_dialer(self._hop, CONNECT_TIMEOUT))
-        opener = Opener(loop, door, dial, environ, key, relays_for_strangers=bool(self._wishes.relay_from))
-        _serve(loop, control, opener.handler)
+        opener = Opener(
+            Descriptors(loop, usual), door, dial, environ, key, relays_for_strangers=bool(self._wishes.relay_from)
+        )
+        serve(loop, control, opener.handler)
         opener.descriptors.clean_up()
         return 0
 
@@ -247,7 +250,7 @@ class Parts:
             loop.call_later(BEAT, beat)
 
         beat()
-        _listen_to(loop, control, hear)
+        listen_to(loop, control, hear)
         control.send(READY)
         loop.run_forever()
         return 0
@@ -257,11 +260,11 @@ class Parts:
         from checkpw.service import metrics
 
         shared = self._shared
-        assert shared.metrics is not None
-        server = metrics.Server(shared.metrics, shared.tally, lambda: shared.beats.oldest() < HUNG)
+        registry = metrics.registry_of(shared.tally)
+        servers = [metrics.Server(one, registry, lambda: shared.beats.oldest() < HUNG) for one in shared.metrics]
         self._become(METRICS, keeps_listeners=False)
         control.send(READY)
-        metrics.serve(server, control)
+        metrics.serve(servers, control)
         return 0
 
     def _make_door(self, pass_: Pass) -> Door:
@@ -286,6 +289,17 @@ class Parts:
             confine.into_nowhere()
         else:
             key = tickets.load_key(self._key)
+        self._forget_what_is_not_for(role, keeps_listeners=keeps_listeners)
+        if role in self._wishes.identities:
+            privileges.become(*self._wishes.identities[role])
+        confine.name(b"submissiond-" + NAMES[role])
+        if role in NETWORK_ROLES:
+            confined = confine.forbid()
+            if not confined.has_filter:
+                _log("warning", f"system calls are not filtered: {confined.reason}")
+        return key
+
+    def _forget_what_is_not_for(self, role: str, *, keeps_listeners: bool) -> None:
         if role != WORKER_ROLE:
             self._context = None  # and with it the keys of certificates, which OpenSSL overwrites
             gc.collect()
@@ -295,16 +309,9 @@ class Parts:
         if not keeps_listeners:
             for listener in self._shared.listeners:
                 listener.socket.close()
-        if role != METRICS and self._shared.metrics is not None:
-            self._shared.metrics.close()
-        if role in self._wishes.identities:
-            privileges.become(*self._wishes.identities[role])
-        confine.name(b"submissiond-" + NAMES[role])
-        if role in NETWORK_ROLES:
-            confined = confine.forbid()
-            if not confined.has_filter:
-                _log("warning", f"system calls are not filtered: {confined.reason}")
-        return key
+        if role != METRICS:
+            for listening in self._shared.metrics:
+                listening.close()
 
 
 def _most_clients() -> int:
@@ -316,10 +323,11 @@ def _most_clients() -> int:
     return clients
 
 
-def _allow_all_descriptors() -> None:
-    """Allow this process as many descriptors as it may have."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+def _allow_all_descriptors() -> int:
+    """Allow this process as many descriptors as it may have; return how many were usual, and are for programs."""
+    usual, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return usual
 
 
 def _loop_factory(wanted: str) -> Callable[[], asyncio.AbstractEventLoop]:
@@ -354,43 +362,3 @@ def _tell_unraisable(trouble: sys.UnraisableHookArgs) -> None:
 
 def _log(event: str, text: str) -> None:
     logsink.tell(render(PROGRAM, {"pid": os.getpid(), "event": event, "text": text}), 2)
-
-
-def _serve(loop: asyncio.AbstractEventLoop, control: socket.socket, handler: Callable[[], Handler]) -> None:
-    """Answer every worker that the supervisor names, until it says that there is none any more, or is gone."""
-    lines = []
-
-    def hear(word: bytes, end: socket.socket | None) -> None:
-        if word == WORKER and end is not None:
-            lines.append(Answerer(loop, end, handler()))
-        else:
-            loop.stop()
-
-    _listen_to(loop, control, hear)
-    control.send(READY)
-    loop.run_forever()
-
-
-def _listen_to(
-    loop: asyncio.AbstractEventLoop, control: socket.socket, hear: Callable[[bytes, socket.socket | None], None]
-) -> None:
-    """Pass on what the supervisor says; that it is gone is QUIT."""
-    control.settimeout(0)
-
-    def readable() -> None:
-        try:
-            # Close-on-exec, which Python does not see to (and recv_fds ignores its flags): programs that are started
-            # here have no business with it.
-            word, ancillary, _flags, _address = control.recvmsg(16, socket.CMSG_LEN(4), socket.MSG_CMSG_CLOEXEC)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            word, ancillary = b"", []
-        if not word:
-            loop.remove_reader(control)
-            hear(QUIT, None)
-            return
-        came = [content for _level, _kind, content in ancillary if len(content) == 4]
-        hear(word, socket.socket(fileno=int.from_bytes(came[0], sys.byteorder)) if came else None)
-
-    loop.add_reader(control, readable)

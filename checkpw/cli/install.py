@@ -19,7 +19,16 @@ from checkpw.errors import TemporaryFailure
 
 PROGRAMS = ("checkpassword", "checkpw", "checkpw-verifierd", "ofmipd", "ofmipname", "submissiond")
 
-PACKAGES = ("checkpw", "click", "passlib", "bcrypt", "_argon2_cffi_bindings", "_cffi_backend")
+PACKAGES = (
+    "checkpw",
+    "click",
+    "passlib",
+    "bcrypt",
+    "_argon2_cffi_bindings",
+    "_cffi_backend",
+    "uvloop",
+    "prometheus_client",
+)
 """What the programs import that is not in the standard library."""
 
 SEARCH_PATH_LINE = "    sys.path += "

@@ -11,7 +11,7 @@ import click
 from checkpw import chain, notify
 from checkpw.cli import exits
 from checkpw.cli.generation import HUNG, make_plan
-from checkpw.cli.wishes import Shared, Wishes, listeners_of, metrics_listener
+from checkpw.cli.wishes import Shared, Wishes, listeners_of, metrics_listeners
 from checkpw.errors import Misuse, TemporaryFailure
 from checkpw.logline import render
 from checkpw.service import counters, logsink
@@ -135,6 +135,7 @@ EXAMPLES
 @click.option("--workers", type=click.IntRange(1, 64), default=None, help="Processes that talk to clients: one a core.")
 @click.option("--user", metavar="USER", help="Who workers are, when started as root.")
 @click.option("--door-user", metavar="USER", help="Who opens the door: starts the queue program. Default: as --user.")
+@click.option("--verifier-user", metavar="USER", help="Who checks logins. Default: root, who may read all accounts.")
 @click.option("--auth-plaintext", is_flag=True, help="Take passwords without TLS also from other machines.")
 @click.option("--relay-from", multiple=True, metavar="NETWORK", help="Clients that need no AUTH.")
 @click.option("--proxy-from", multiple=True, metavar="NETWORK", help="Balancers whose PROXY header is believed.")
@@ -167,7 +168,7 @@ def command(environ: dict[bytes, bytes], /, **options: Any) -> int:
     notifier = notify.Notifier(environ, os.getpid())
     wishes = Wishes(options, environ)
     slots = GENERATIONS * wishes.workers
-    shared = Shared(listeners_of(wishes, activated), metrics_listener(wishes), slots)
+    shared = Shared(listeners_of(wishes, activated), metrics_listeners(wishes), slots)
     chain.keep_to_ourselves()
 
     def log(words: str) -> None:
@@ -188,7 +189,11 @@ def command(environ: dict[bytes, bytes], /, **options: Any) -> int:
         slots=slots,
         drain_time=wishes.drain_time,
     )
-    return Supervisor(around).run()
+    try:
+        return Supervisor(around).run()
+    finally:
+        for listener in shared.listeners:
+            listener.remove_file()
 
 
 def _fork(name: str, function: Callable[[], int]) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 from checkpw.budget import PLACES
 from checkpw.cli import settings
 from checkpw.errors import Misuse
-from checkpw.operations import OPENER
+from checkpw.operations import OPENER, VERIFIER
 from checkpw.service import listeners as places
 from checkpw.service import logsink
 from checkpw.service.addresses import Networks
@@ -57,18 +57,21 @@ class Wishes:
             raise Misuse(str(error)) from None
         if len(options["tls_key"]) > len(options["tls_cert"]):
             raise Misuse("there are more --tls-key than --tls-cert")
-        self.identities = self._identities(options["user"], options["door_user"])
+        self.identities = self._identities(options["user"], options["door_user"], options["verifier_user"])
 
     @staticmethod
-    def _identities(user: str | None, door_user: str | None) -> dict[str, tuple[int, int]]:
-        """Return who workers and opener become; nobody else when not started as root."""
+    def _identities(user: str | None, door_user: str | None, verifier_user: str | None) -> dict[str, tuple[int, int]]:
+        """Return who processes become that do not stay what the server was started as, by role."""
         if os.geteuid() != 0:
-            if user or door_user:
-                raise Misuse("--user and --door-user are for a server that is started as root")
+            if user or door_user or verifier_user:
+                raise Misuse("--user, --door-user and --verifier-user are for a server that is started as root")
             return {}
         if not user:
             raise Misuse("started as root: --user has to say who talks to clients")
-        return {WORKER_ROLE: _user(user), METRICS: _user(user), OPENER: _user(door_user or user)}
+        identities = {WORKER_ROLE: _user(user), METRICS: _user(user), OPENER: _user(door_user or user)}
+        if verifier_user:
+            identities[VERIFIER] = _user(verifier_user)
+        return identities
 
     @property
     def certificates(self) -> list[tuple[str, str | None]]:
@@ -113,7 +116,7 @@ def listeners_of(wishes: Wishes, activated: list[tuple[bytes, socket.socket]]) -
             kind = asked.kind_with(has_certificate=has_certificate)
         except ValueError as error:
             raise Misuse(str(error)) from None
-        made.append(Listener(given, text, kind, is_proxied=asked.is_proxied))
+        made.append(Listener(given, text, kind, is_proxied=asked.is_proxied, is_ours=False))
     try:
         for wanted in wishes.wanted:
             kind = wanted.kind_with(has_certificate=has_certificate)
@@ -127,16 +130,18 @@ def listeners_of(wishes: Wishes, activated: list[tuple[bytes, socket.socket]]) -
     return made
 
 
-def metrics_listener(wishes: Wishes) -> socket.socket | None:
-    """Return the socket that Prometheus connects to, None if nobody wants it; raises as `listeners_of`."""
+def metrics_listeners(wishes: Wishes) -> list[socket.socket]:
+    """Return the sockets that Prometheus connects to, none if nobody wants it; raises as `listeners_of`."""
     place = wishes.options["metrics"]
     if not place:
-        return None
+        return []
     try:
-        listening = places.listen(Wanted(place))
+        wanted = Wanted(place)
     except ValueError as error:
         raise Misuse(f"--metrics: {error}") from None
-    return listening[0]
+    if wanted.kind is not None or wanted.is_proxied or isinstance(wanted.place, str):
+        raise Misuse(f"--metrics: {place}: want ADDRESS:PORT and nothing else: it is HTTP without TLS")
+    return places.listen(wanted)
 
 
 class Shared:
@@ -144,14 +149,14 @@ class Shared:
 
     Attributes:
         listeners: for clients.
-        metrics: for Prometheus; None if nobody wants it.
+        metrics: for Prometheus; none if nobody wants it.
         log: a descriptor for lines, that never waits.
         tally, crowd, beats: tables in shared memory.
         budget_key, budget_cells: of the budget for failures, which outlives a generation.
         busy: slots of workers that are there.
     """
 
-    def __init__(self, listeners: list[Listener], metrics: socket.socket | None, slots: int) -> None:
+    def __init__(self, listeners: list[Listener], metrics: list[socket.socket], slots: int) -> None:
         """Make the tables; before anything is forked."""
         self.listeners = listeners
         self.metrics = metrics

@@ -109,6 +109,7 @@ class Connection:
             self._loop.remove_writer(self._socket.fileno())
         elif self._tls is not None and not (self._is_over and not self._tls.eof):  # else nobody would read it
             self._say_goodbye(self._tls)
+        self._tls = None  # with its buffers, now and not when somebody collects garbage
         self._socket.close()
 
     def _say_goodbye(self, tls: TlsLayer) -> None:

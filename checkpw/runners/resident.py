@@ -93,8 +93,15 @@ class Drive:
 class Descriptors:
     """Performs everything but what concerns a client: on pipes, files, sockets, programs and time."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, most_descriptors: int | None = None) -> None:
+        """Wait on a loop.
+
+        Args:
+            loop: asyncio's or uvloop's.
+            most_descriptors: that programs may have (`ulimit -n`); None for as many as we.
+        """
         self._loop = loop
+        self._start = None if most_descriptors is None else spawning.start_with(most_descriptors)
         self._children: dict[int, Child] = {}
         self.performers: dict[type, Performer] = {
             operations.Receive: self._receive,
@@ -228,7 +235,7 @@ class Descriptors:
         del drive
         if operation.instead is not None:
             raise OSError(errno.ENOTSUP, "a process of many sessions does not fork")
-        child = spawning.spawn(operation)
+        child = spawning.spawn(operation, self._start)
         self._children[child.pid] = child
         return child
 

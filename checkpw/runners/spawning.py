@@ -10,6 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Start = Callable[[operations.Spawn, list[tuple[int, int, int]]], int]
+
 PIPE_BYTES = 256 * 1024
 """What we ask for as the capacity of a pipe to a child, so that it and we seldom wait for each other."""
 
@@ -21,7 +23,7 @@ SIGKILL = 9
 
 def spawn(
     operation: operations.Spawn,
-    start: "Callable[[operations.Spawn, list[tuple[int, int, int]]], int] | None" = None,
+    start: "Start | None" = None,
 ) -> Child:
     """Start a program; the pipes' ends are close-on-exec, so that it gets nothing that is not in its wiring.
 
@@ -103,6 +105,26 @@ def _posix_spawn(operation: operations.Spawn, actions: list[tuple[int, int, int]
             if not chain.is_worth_another_try(error):
                 break
     raise failure
+
+
+def start_with(most_descriptors: int) -> "Start":
+    """Return what starts programs with this limit of descriptors (`ulimit -n`), whatever ours is.
+
+    Programs that close all descriptors which they may have take long with a limit of a million.
+    """
+    import resource
+
+    def start(operation: operations.Spawn, actions: list[tuple[int, int, int]]) -> int:
+        now, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if any(source >= most_descriptors for _, source, _ in actions):
+            return _posix_spawn(operation, actions)  # it takes none above the limit
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(most_descriptors, now), hard))
+        try:
+            return _posix_spawn(operation, actions)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (now, hard))
+
+    return start
 
 
 def kill_group(pid: int) -> bool:

@@ -28,6 +28,9 @@ DRAIN = b"d"
 QUIT = b"q"
 """To who is no worker: nobody will ask you any more."""
 
+ALIVE = b"a"
+"""From a verifier or opener: my loop turns."""
+
 WORKER_ROLE, METRICS = "worker", "metrics"
 
 
@@ -70,9 +73,13 @@ class Plan:
 
 
 class Child:
-    """A process that was started."""
+    """A process that was started.
 
-    __slots__ = ("born", "control", "deaths", "is_ready", "pid", "role", "slot")
+    Attributes:
+        heard: when it said something for the last time.
+    """
+
+    __slots__ = ("born", "control", "deaths", "heard", "is_ready", "pid", "role", "slot")
 
     def __init__(self, pid: int, role: Role, control: socket.socket, slot: int, deaths: int) -> None:
         self.pid = pid
@@ -80,7 +87,7 @@ class Child:
         self.control = control
         self.slot = slot
         self.deaths = deaths
-        self.born = time.monotonic()
+        self.born = self.heard = time.monotonic()
         self.is_ready = False
 
     def tell(self, word: bytes, end: socket.socket | None = None) -> None:

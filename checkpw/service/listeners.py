@@ -72,9 +72,12 @@ class Listener:
         here: address and port of our end of each connection; None where that differs.
     """
 
-    __slots__ = ("here", "is_proxied", "kind", "name", "socket")
+    __slots__ = ("_file", "here", "is_proxied", "kind", "name", "socket")
 
-    def __init__(self, listening: socket.socket, name: str, kind: str, *, is_proxied: bool) -> None:
+    def __init__(
+        self, listening: socket.socket, name: str, kind: str, *, is_proxied: bool, is_ours: bool = True
+    ) -> None:
+        """Know a socket; `is_ours` if nobody else has made it, so that its file is removed at the end."""
         self.socket = listening
         self.name = name
         self.kind = kind
@@ -82,6 +85,13 @@ class Listener:
         self.here: tuple[str, int] | None = None
         if listening.family != socket.AF_UNIX and (address := listening.getsockname())[0] not in ("0.0.0.0", "::"):  # noqa: S104  this compares
             self.here = address[:2]
+
+        self._file = _identity(self.name) if is_ours and listening.family == socket.AF_UNIX else None
+
+    def remove_file(self) -> None:
+        """Remove the file of a unix socket that we have made, unless somebody else has one there by now."""
+        if self._file is not None and _identity(self.name) == self._file:
+            os.unlink(self.name)
 
     @property
     def is_tls(self) -> bool:
@@ -92,6 +102,14 @@ class Listener:
     def offers_starttls(self) -> bool:
         """Whether a client may ask for TLS."""
         return self.kind == STARTTLS
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def listen(wanted: Wanted) -> list[socket.socket]:

@@ -18,7 +18,7 @@ from checkpw.tallies import GAUGE, HISTOGRAM, Family, Tally
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
 PATIENCE = 5.0
 """Seconds for a request to come and its answer to be taken: one is served at a time."""
@@ -70,16 +70,22 @@ def _histogram(family: Family, samples: list[tuple[str, dict[str, str], float]])
     return histogram
 
 
+def registry_of(tally: Tally) -> CollectorRegistry:
+    """Return what prometheus_client asks for the numbers of a tally."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Collector(tally))
+    return registry
+
+
 class Server(HTTPServer):
     """Answers on a socket that listens already."""
 
-    def __init__(self, listening: socket.socket, tally: Tally, is_well: Callable[[], bool]) -> None:
+    def __init__(self, listening: socket.socket, registry: CollectorRegistry, is_well: Callable[[], bool]) -> None:
         super().__init__(("", 0), Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = listening
         self.timeout = 0
-        self.registry = CollectorRegistry(auto_describe=False)
-        self.registry.register(Collector(tally))
+        self.registry = registry
         self.is_well = is_well
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -120,17 +126,23 @@ def _too_late(_number: int, _frame: object) -> None:
     raise TimeoutError
 
 
-def serve(server: Server, control: socket.socket) -> None:
+def serve(servers: list[Server], control: socket.socket) -> None:
     """Answer until the supervisor says a word, or is gone; nobody takes longer than `PATIENCE`."""
     signal.signal(signal.SIGALRM, _too_late)
     while True:
-        ready: Iterable[Any] = select.select([server.socket, control], [], [])[0]
+        ready: list[Any] = select.select([*(server.socket for server in servers), control], [], [])[0]
         if control in ready:
             return
-        signal.setitimer(signal.ITIMER_REAL, PATIENCE)
-        try:
-            server.handle_request()
-        except TimeoutError:
-            continue  # whoever sends its request byte by byte
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+        for server in servers:
+            if server.socket in ready:
+                _answer_one(server)
+
+
+def _answer_one(server: Server) -> None:
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+    try:
+        server.handle_request()
+    except TimeoutError:
+        return  # whoever sends its request byte by byte
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)

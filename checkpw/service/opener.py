@@ -14,17 +14,17 @@ from checkpw import tickets
 from checkpw.errors import MessageRefused
 from checkpw.frames import BadFrame
 from checkpw.operations import TimedOut
-from checkpw.runners.resident import Descriptors, Drive
+from checkpw.runners.resident import Drive
 from checkpw.service import words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
     from checkpw.operations import Result, Steps
     from checkpw.queue.base import Door, LocalDelivery
     from checkpw.runners.channel import Answer
+    from checkpw.runners.resident import Descriptors
     from checkpw.smtp.events import Envelope
 
 NO_TICKET = (451, b"4.7.0", b"nobody has logged in")
@@ -36,7 +36,7 @@ class Opener:
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        descriptors: Descriptors,
         door: Door | None,
         dial: Callable[[], Steps[int]] | None,
         environ: dict[bytes, bytes],
@@ -47,14 +47,14 @@ class Opener:
         """Open one door.
 
         Args:
-            loop: to wait on.
+            descriptors: performs what is to be done.
             door: whose deliveries can be handed over; None where workers relay by themselves.
             dial: connects them to the next hop then.
             environ: what programs behind the door get, before anything is known of the client.
             key: of the verifier's tickets.
             relays_for_strangers: some clients need no ticket, because of where they are.
         """
-        self.descriptors = Descriptors(loop)
+        self.descriptors = descriptors
         self._door = door
         self._dial = dial
         self._environ = environ

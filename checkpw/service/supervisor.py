@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from checkpw.errors import CheckpwError
 from checkpw.operations import OPENER, VERIFIER
 from checkpw.service.generations import (
+    ALIVE,
     BEGIN,
     DRAIN,
     LINE,
@@ -51,9 +52,6 @@ KILL_AFTER = 30.0
 LOOK_EVERY = 1.0
 """Seconds between two looks at everything that nobody tells us."""
 
-HANGS_AFTER = 60.0
-"""Seconds without a turn of its loop after which a worker is taken to hang."""
-
 
 class Supervisor:
     """Keeps generations of processes."""
@@ -69,6 +67,8 @@ class Supervisor:
         self._is_reload_wanted = False
         self._was_ready = False
         self._next_sign = 0.0
+        self._looked = time.monotonic()
+        self._patient_until = 0.0
 
     def run(self) -> int:
         """Keep the server running until a signal ends it.
@@ -264,6 +264,9 @@ class Supervisor:
             return
         except OSError:
             word = b""
+        child.heard = time.monotonic()
+        if word == ALIVE:
+            return
         if word != READY:  # it is about to end, or has lost its mind
             self._selector.unregister(child.control)
             if word:
@@ -362,20 +365,30 @@ class Supervisor:
             generation.plan.close()
 
     def _give_signs(self, now: float) -> None:
-        """Tell the service manager that we live, unless a worker hangs: that one is replaced, and then we do."""
+        """Tell the service manager that we live, unless a process hangs: that one is replaced, and then we do."""
+        if now > self._looked + 10 * LOOK_EVERY:  # all of us were stopped: nobody could give signs
+            self._patient_until = now + self._around.hangs_after
+        self._looked = now
         hanging = [
             child
             for generation in self._generations
-            for child in generation.of(WORKER_ROLE)
-            if child.is_ready and now > child.born + HANGS_AFTER and not self._around.is_alive(child.slot)
+            for child in generation.children
+            if now > self._patient_until and self._hangs(child, now)
         ]
         for child in hanging:
-            self._around.log(f"worker {child.pid} hangs")
+            self._around.log(f"{child.role.name} {child.pid} hangs")
             os.kill(child.pid, signal.SIGKILL)
         interval = self._around.notifier.watchdog_interval
         if interval is not None and now >= self._next_sign and not hanging:
             self._next_sign = now + interval
             self._around.notifier.watchdog()
+
+    def _hangs(self, child: Child, now: float) -> bool:
+        if not child.is_ready or now < child.born + self._around.hangs_after:
+            return False
+        if child.role.name == WORKER_ROLE:
+            return not self._around.is_alive(child.slot)
+        return child.role.name != METRICS and now > child.heard + self._around.hangs_after
 
 
 def _do_nothing(_number: int, _frame: object) -> None:

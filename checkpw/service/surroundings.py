@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from checkpw.service.generations import Plan
 
 
+HANGS_AFTER = 60.0
+"""Seconds: twice what a checker has by itself, and more than any hash of ours may take."""
+
+
 class Surroundings:
     """What a supervisor uses.
 
@@ -23,12 +27,14 @@ class Surroundings:
         is_alive: tells whether the worker of a slot still turns its event loop.
         print_counters: on SIGUSR1.
         slots: how many workers there may be over all generations.
+        hangs_after: seconds without a turn of its event loop after which a process is taken to hang.
         drain_time: seconds that sessions have to end, until they are told to.
     """
 
     __slots__ = (
         "drain_time",
         "fork",
+        "hangs_after",
         "is_alive",
         "log",
         "make_plan",
@@ -50,6 +56,7 @@ class Surroundings:
         print_counters: Callable[[], None],
         slots: int,
         drain_time: float,
+        hangs_after: float = HANGS_AFTER,
     ) -> None:
         self.make_plan = make_plan
         self.fork = fork
@@ -60,3 +67,4 @@ class Surroundings:
         self.print_counters = print_counters
         self.slots = slots
         self.drain_time = drain_time
+        self.hangs_after = hangs_after

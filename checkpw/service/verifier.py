@@ -15,7 +15,7 @@ from checkpw.checker import ACCEPTED, REJECTED, TEMPORARY, Answer, Checker
 from checkpw.credentials import Credentials
 from checkpw.errors import CheckpwError
 from checkpw.frames import BadFrame
-from checkpw.runners.resident import Descriptors, Drive
+from checkpw.runners.resident import Drive
 from checkpw.service import words
 from checkpw.service.addresses import network_of
 from checkpw.service.turns import TooMany, Turns
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from checkpw.budget import Budget
     from checkpw.runners import channel
+    from checkpw.runners.resident import Descriptors
 
 Told = Callable[[Answer], None]
 Asker = Callable[[Credentials, dict[bytes, bytes], Told], None]
@@ -126,9 +127,9 @@ def _give(answer: channel.Answer, found: Answer, ticket: bytes) -> None:
 class Program:
     """Asks a checkpassword program."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, checker: Checker) -> None:
-        """Ask by starting the program of `checker` for each login."""
-        self.descriptors = Descriptors(loop)
+    def __init__(self, descriptors: Descriptors, checker: Checker) -> None:
+        """Ask by having `descriptors` start the program of `checker` for each login."""
+        self.descriptors = descriptors
         self._checker = checker
 
     def __call__(self, credentials: Credentials, origin: dict[bytes, bytes], told: Told) -> None:

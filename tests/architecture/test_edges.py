@@ -49,7 +49,7 @@ EDGES = {
     "budget": set(),
     "tickets": {"errors"},
     "tallies": set(),
-    "certificates": {"errors"},
+    "certificates": {"errors", "tls"},
     "confine": {"errors"},
     "notify": {"errors"},
     "accounts": {"account", "credentials", "errors", "frames", "hashes", "textfile"},

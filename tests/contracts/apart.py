@@ -9,6 +9,7 @@ from resident_runner import ResidentRunner
 from checkpw import tickets
 from checkpw.operations import Ask
 from checkpw.runners.channel import Answerer, Asker
+from checkpw.runners.resident import Descriptors
 from checkpw.service.opener import Opener
 from checkpw.service.remote import Pass, RemoteDoor
 
@@ -28,7 +29,9 @@ class Apart:
         """Open `door`, or, where that is None, connect to a next hop with `dial`."""
         self.runner = ResidentRunner(new_loop=new_loop)
         self.key = os.urandom(32)
-        self.opener = Opener(self.runner.loop, door, dial, environ, self.key, relays_for_strangers=relays_for_strangers)
+        self.opener = Opener(
+            Descriptors(self.runner.loop), door, dial, environ, self.key, relays_for_strangers=relays_for_strangers
+        )
         self.pass_ = Pass()
         if login:
             self.pass_.ticket = self.ticket(login)

@@ -25,7 +25,7 @@ from checkpw.cli import wishes as settings
 from checkpw.cli.submissiond import command
 from checkpw.cli.wishes import Wishes
 from checkpw.logline import render
-from checkpw.service import counters, supervisor, visit, words, worker
+from checkpw.service import counters, supervisor, surroundings, visit, words, worker
 from checkpw.smtp import replies
 from checkpw.smtp.replies import Reply
 
@@ -172,7 +172,8 @@ def test_the_file_of_the_example_is_read(tmp_path):
     ("text", "number"),
     [
         ("At most four generations live", program.GENERATIONS == 4),
-        ("one that hangs for 30 seconds is killed", generation.HUNG == 30),
+        ("has not turned for 30 seconds is killed", generation.HUNG == 30),
+        ("or opener after 60.", surroundings.HANGS_AFTER == 60),
         ("PROXY header of version 1 or 2, within 10 seconds", visit.PROXY_TIMEOUT == 10),
         ("has 15 seconds more to say", worker.HARD_LIMIT == 15),
         ("30 seconds after the .Fl -drain-time whatever is left is killed", supervisor.KILL_AFTER == 30),
@@ -390,11 +391,12 @@ def test_each_role_runs_as_whom_the_table_says(monkeypatch):
     users = {"strangers": 101, "door": 102}
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(pwd, "getpwnam", lambda name: pwd.struct_passwd((name, "x", users[name], 100, "", "/", "")))
-    identities = Wishes._identities("strangers", "door")
-    shown = {"root": None, "-user": (101, 100), "-door-user": (102, 100)}
+    identities = Wishes._identities("strangers", "door", None)
+    shown = {"root": None, "-user": (101, 100), "-door-user": (102, 100), "root, or -verifier-user": None}
     assert {role: identities.get(role) for role in generation.NAMES} == {
-        role: shown[row[0].removeprefix("Fl ")] for role, row in PROCESSES.items() if role != "supervisor"
+        role: shown[row[0].replace("Fl ", "")] for role, row in PROCESSES.items() if role != "supervisor"
     }
+    assert Wishes._identities("strangers", "door", "door")["verifier"] == (102, 100)
 
 
 def test_who_is_confined_reads_starts_and_connects_nothing():

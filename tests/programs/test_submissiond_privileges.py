@@ -7,6 +7,8 @@ import json
 import os
 import pathlib
 import pwd
+import resource
+import shutil
 import subprocess
 import sys
 
@@ -155,11 +157,11 @@ options = {
     **dict.fromkeys(("loop", "handshake_time", "min_rate", "session_time", "max_checkers", "max_failures"), 10),
     "workers": 1, "drain_time": 1.0, "arguments": ["", "mail.example", "checkpassword", "true"],
     "relay_from": [], "proxy_from": [], "listen": [], "tls_cert": [], "tls_key": [], "metrics": None,
-    "user": given["user"], "door_user": given["door_user"], "loop": "asyncio",
+    "user": given["user"], "door_user": given["door_user"], "verifier_user": None, "loop": "asyncio",
 }
 wanted = wishes.Wishes(options, dict(os.environb))
 listening = socket.create_server(("127.0.0.1", 0))
-shared = wishes.Shared([Listener(listening, "here", "plain", is_proxied=False)], None, 2)
+shared = wishes.Shared([Listener(listening, "here", "plain", is_proxied=False)], [], 2)
 parts = generation.Parts(wanted, shared)
 reading, writing = os.pipe()
 pid = os.fork()
@@ -315,7 +317,7 @@ def test_who_they_are_without_root(strangers_site):
 def test_users_are_for_root(strangers_site):
     server = strangers_site.start("--user", "nobody", **strangers_site.who)
     assert server.process.wait(30) == 2
-    assert "--user and --door-user are for a server that is started as root" in server.log()
+    assert "--user, --door-user and --verifier-user are for a server that is started as root" in server.log()
 
 
 @pytest.mark.usefixtures("root")
@@ -326,6 +328,8 @@ def test_users_are_for_root(strangers_site):
         (("--user", "root"), "root is root"),
         (("--user", "no-such-user"), "no such user: no-such-user"),
         (("--user", "nobody", "--door-user", "root"), "root is root"),
+        (("--user", "nobody", "--verifier-user", "root"), "root is root"),
+        (("--user", "nobody", "--verifier-user", "no-such-user"), "no such user: no-such-user"),
     ],
 )
 def test_root_has_to_say_who(site, options, text):
@@ -345,6 +349,40 @@ def test_accounts_that_only_root_can_read(site):
     (message,) = site.maildir.glob("new/*")
     assert message.stat().st_uid == pwd.getpwnam(DOOR_USER).pw_uid
     assert server.end() == 0
+
+
+@pytest.mark.usefixtures("root")
+def test_a_verifier_that_is_not_root(site):
+    """It is that user, without capabilities and for good, and reads what that user may read."""
+    shutil.chown(site.accounts, "games")
+    server = site.serve("--verifier-user", "games")
+    for pid in server.first["verifier"]:
+        look = look_at(pid)
+        assert _who(look) == _user("games")
+        assert look.status["CapEff"] == look.status["CapPrm"] == ["0000000000000000"]
+    with Client(server.place) as client:
+        client.hello()
+        assert client.login().startswith(b"235 ")
+        assert client.message().startswith(b"250 ")
+
+
+def test_programs_have_the_limits_that_we_were_started_with(site, script):
+    """And not the number of descriptors that we allow ourselves for clients."""
+    notes = {name: site.place / f"limit.{name}" for name in ("checker", "queue")}
+    script("checker", f"cat <&3 >/dev/null; ulimit -Sn >{notes['checker']}", site.directory)
+    script("queue", f"ulimit -Sn >{notes['queue']}; cat >/dev/null; cat <&1 >/dev/null", site.directory)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    server = site.serve(
+        door="",
+        environ={"QMAILQUEUE": site.directory / "queue"},
+        chain=(site.directory / "checker", "true"),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (777, hard)),
+    )
+    with Client(server.place) as client:
+        client.hello()
+        assert client.login().startswith(b"235 ")
+        assert client.message().startswith(b"250 ")
+    assert {name: note.read_text() for name, note in notes.items()} == {"checker": "777\n", "queue": "777\n"}
 
 
 def test_programs_inherit_nothing_of_ours(site, script):

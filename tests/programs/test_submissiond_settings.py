@@ -13,6 +13,8 @@ import urllib.request
 import pytest
 from resident import Client, wait_until
 
+from checkpw import certificates
+
 MISUSE, TROUBLE = 2, 111
 
 
@@ -53,6 +55,8 @@ def _who(site):
         (("--listen", "127.0.0.1:1", "--workers", "0"), "--workers"),
         (("--listen", "127.0.0.1:1", "--max-connections", "many"), "--max-connections"),
         (("--listen", "127.0.0.1:1", "--metrics", "nonsense"), "--metrics"),
+        (("--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0,tls"), "HTTP without TLS"),
+        (("--listen", "127.0.0.1:0", "--metrics", "/run/x"), "HTTP without TLS"),
         (("--no-such-option",), "No such option"),
     ],
 )
@@ -274,6 +278,36 @@ def test_metrics_and_health(site, tls):
         server.reload()
         wait_until(lambda: _get(place, "/healthz") == (200, "ok\n"), server.log)
     assert server.end() == 0
+
+
+def test_metrics_at_all_addresses_of_a_name(site):
+    pytest.importorskip("prometheus_client")
+    port = site.port()
+    server = site.serve("--metrics", f":{port}")
+    for host in ("127.0.0.1", "[::1]"):
+        with urllib.request.urlopen(f"http://{host}:{port}/healthz", timeout=20) as answer:
+            assert answer.read() == b"ok\n"
+    assert server.end() == 0
+
+
+def test_a_certificate_that_is_about_to_end(site):
+    certificate, key = certificates.self_signed(str(site.directory), "mail.example", days=3)
+    server = site.serve("--tls-cert", certificate, "--tls-key", key, listen=(",starttls",))
+    server.wait_for_words("the certificate expires in 3 days")
+
+
+def test_the_file_of_a_socket(site):
+    """It is there as long as the server, and what somebody else has put there stays."""
+    path = site.directory / "socket"
+    server = site.serve("--listen", f"{path},plain")
+    assert path.is_socket()
+    assert server.end() == 0
+    assert not path.exists()
+    server = site.serve("--listen", f"{path},plain")
+    path.unlink()
+    path.write_text("mine")
+    assert server.end() == 0
+    assert path.read_text() == "mine"
 
 
 def test_health_without_workers(site):

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from checkpw import certificates
 from checkpw.errors import TemporaryFailure
+from checkpw.tls import TlsLayer
 
 EC, RSA = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256"), ("rsa:2048",)
 
@@ -104,6 +105,21 @@ def test_who_gets_which(made, asked, got):
     """The very name, then the wildcard, for one label; else the first certificate."""
     context = certificates.load([made.first, made.wildcard, made.common, made.nameless])
     assert _got(_handshake(context, asked)) == _der(getattr(made, got))
+
+
+@pytest.mark.parametrize(
+    ("asked", "known"), [("IMAP.example", b"IMAP.example"), ("nobody.test", b"nobody.test"), (None, None)]
+)
+def test_the_name_that_was_asked_for(made, asked, known):
+    """Programs behind the server hear of it, whether there is a certificate for it or not."""
+    asking = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    asking.check_hostname, asking.verify_mode = False, ssl.CERT_NONE
+    server = TlsLayer(certificates.load([made.first, made.wildcard]), server_side=True)
+    client = TlsLayer(asking, server_side=False, server_hostname=asked)
+    client.do_handshake()
+    server.receive(client.outgoing())
+    server.do_handshake()
+    assert server.describe().get(b"SSL_TLS_SNI") == known
 
 
 @pytest.mark.parametrize("name", ["mail.example", None])

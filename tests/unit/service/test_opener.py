@@ -12,6 +12,7 @@ from checkpw.errors import MessageRefused, TemporaryFailure
 from checkpw.operations import Connect, Sleep, TimedOut
 from checkpw.queue.maildir import Maildir
 from checkpw.queue.qmail import QmailQueue
+from checkpw.runners.resident import Descriptors
 from checkpw.service import remote
 from checkpw.service.opener import Opener
 from checkpw.smtp.events import Envelope
@@ -275,7 +276,7 @@ def test_an_opener_that_dies_between_open_and_commit(make, tmp_path):
 
     apart.runner.run(begin())
     old = apart.asker, apart.answerer
-    apart.opener = Opener(apart.runner.loop, doors[1], None, PATH, apart.key, relays_for_strangers=False)
+    apart.opener = Opener(Descriptors(apart.runner.loop), doors[1], None, PATH, apart.key, relays_for_strangers=False)
     apart.attach()
     old[0].close()
     apart.runner.turn(lambda: not old[1]._line.is_open)

@@ -13,6 +13,7 @@ from checkpw.cli import verification
 from checkpw.credentials import Credentials
 from checkpw.operations import Ask
 from checkpw.runners.channel import Answerer, Asker
+from checkpw.runners.resident import Descriptors
 from checkpw.secret import Secret
 from checkpw.service.remote import Pass, RemoteChecker
 from checkpw.service.turns import Turns
@@ -237,7 +238,7 @@ def test_both_ways_are_one(runner, programs, environ, store):
     if store != "there":
         environ[b"CHECKPW_ACCOUNTS"] = b"file:/nonexistent" if store == "missing" else b"nonsense:"
     argv = [os.fsencode(programs / "checkpassword"), b"true"]
-    program = Program(runner.loop, Checker(argv, environ, frozenset({1}), 20.0))
+    program = Program(Descriptors(runner.loop), Checker(argv, environ, frozenset({1}), 20.0))
     inline = Inline(runner.loop, verification.answer, environ)
     found = []
     for ask in (program, inline):
@@ -264,7 +265,7 @@ def test_both_ways_are_one(runner, programs, environ, store):
 
 def test_a_checker_that_cannot_be_started(runner):
     """That is temporary; and a thousand that wait for their turn then are answered one after the other."""
-    program = Program(runner.loop, Checker([b"/nonexistent"], {}, frozenset({1}), 20.0))
+    program = Program(Descriptors(runner.loop), Checker([b"/nonexistent"], {}, frozenset({1}), 20.0))
     held = []
 
     def ask(credentials, origin, told):
@@ -289,7 +290,7 @@ def test_a_checker_is_told_where_the_client_is(runner, tmp_path):
     script.write_text('#!/bin/sh\necho "$TCPREMOTEIP $PATH $OURS" >&2\nexit 0\n', encoding="ascii")
     script.chmod(0o755)
     environ = {b"PATH": b"/bin", b"OURS": b"x", b"TCPREMOTEIP": b"none"}
-    program = Program(runner.loop, Checker([os.fsencode(script)], environ, frozenset({1}), 20.0))
+    program = Program(Descriptors(runner.loop), Checker([os.fsencode(script)], environ, frozenset({1}), 20.0))
     desk = Desk(runner, program)
     desk.login(address=b"192.0.2.9")
     ((answer, _),) = desk.wait(1)
