@@ -122,8 +122,8 @@ class Process:
                 os.kill(self.pid, number)
 
     def has_ended(self) -> bool:
-        """Tell whether the process is over, without waiting."""
-        return self.wait(0) is not None
+        """Tell whether the process is over, without waiting and without an effect on what it left behind."""
+        return self.status is not None or self._has_ended_within(0)
 
     def wait(self, seconds: float) -> int | None:
         """Wait for the end, and kill what the program left behind in its session.

@@ -50,7 +50,7 @@ def recipe(
     *,
     environ: Mapping[bytes, bytes] | None = None,
     before: str = "",
-    redirections: str = "",
+    after: str = "",
 ) -> str:
     """Return the shell line that gives a record to a checkpassword program.
 
@@ -59,7 +59,7 @@ def recipe(
         record: for descriptor 3; None for a closed one.
         environ: variables to set in front of it.
         before: what to do first, a command.
-        redirections: further ones.
+        after: what to do then, a command.
     """
     settings = "".join(f"{os.fsdecode(name)}={quote(value)} " for name, value in (environ or {}).items())
     command = f"{settings}{quote_all(argv)}"
@@ -67,5 +67,4 @@ def recipe(
         line = f"{command} 3<&-"
     else:
         line = f"printf {quote_printf(record)} | {command} 3<&0"
-    line = f"{line} {redirections}" if redirections else line
-    return f"{before}; {line}" if before else line
+    return "; ".join(part for part in (before, line, after) if part)

@@ -10,7 +10,7 @@ import struct
 import tempfile
 import termios
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -76,6 +76,7 @@ class Verifier:
         self.patience = patience
         self.directory = b""
         self._shown = [os.fsencode(word) for word in argv]
+        self._by_hand: dict[bytes, list[bytes]] = {}
         self._accepts: bool | None = None
         self._runs: bool | None = None
 
@@ -105,6 +106,7 @@ class Verifier:
         with open(path, "wb") as file:
             file.write(b"#!/bin/sh\n" + text)
         os.chmod(path, mode)
+        self._by_hand[path] = [b"sh", b"-c", text.strip().replace(b"\n", b"; "), b"sh"]
         return path
 
     def _copy_of_sleep(self) -> bytes:
@@ -118,7 +120,9 @@ class Verifier:
                 works = trial.wait(self.patience) == 0
         except (OSError, KitFailure):
             works = False
-        return path if works else os.path.realpath(original)
+        path = path if works else os.path.realpath(original)
+        self._by_hand[path] = [b"sleep"]
+        return path
 
     # --- asking
 
@@ -137,6 +141,8 @@ class Verifier:
         *,
         pieces: Sequence[bytes] | None = None,
         stdin: bytes | None = b"",
+        between: Callable[[Process], None] | None = None,
+        holds: bool = False,
         patience: float | None = None,
         **changes: object,
     ) -> Outcome:
@@ -147,6 +153,8 @@ class Verifier:
             prog: what to run.
             pieces: writes the record in these pieces instead, each after the one before it was read.
             stdin: what there is to read from descriptor 0; None for a closed one.
+            between: called between two pieces, once the first of them was read.
+            holds: keeps descriptor 3 open, so that there is no end of file.
             patience: other than the usual one.
             changes: attributes of `State`; descriptors are added to 0 to 3, -1 closes one.
         """
@@ -166,19 +174,21 @@ class Verifier:
             )
 
             def feed(process: Process) -> None:
-                if writing < 0:
-                    return
-                deadline = time.monotonic() + (self.patience if patience is None else patience)
-                give(
-                    writing,
-                    pieces if pieces is not None else [record or b""],
-                    process,
-                    deadline,
-                    one_by_one=pieces is not None,
-                )
-                os.close(writing)
+                if writing >= 0:
+                    give(
+                        writing,
+                        pieces or (record or b"",),
+                        process,
+                        deadline,
+                        between=between,
+                        waits=pieces is not None,
+                    )
+                    if not holds:
+                        os.close(writing)
 
-            return run([*self.argv, *prog], state, feed=feed, patience=self.patience if patience is None else patience)
+            patience = self.patience if patience is None else patience
+            deadline = time.monotonic() + patience
+            return run([*self.argv, *prog], state, feed=feed, patience=patience)
 
     # --- holding answers against what should be
 
@@ -194,46 +204,57 @@ class Verifier:
         prog: Sequence[bytes] = TRUE,
         *,
         is_dialect: bool = False,
-        redirections: str = "; echo $?",
+        environ: Mapping[bytes, bytes] | None = None,
     ) -> Violation:
         """Return the violation of a property by what was seen, with a shell line that shows it."""
-        line = recipe(self.shown(prog), record, redirections=redirections)
+        shown = [by_hand for word in self.shown(prog) for by_hand in self._by_hand.get(word, [word])]
+        line = recipe(shown, record, environ=environ, after="echo $?")
         return Violation(expected, seen, given=record, recipe=line, is_dialect=is_dialect)
 
     def must_accept(
-        self, outcome: Outcome, record: bytes | None, prog: Sequence[bytes] = TRUE, status: int = 0
+        self, outcome: Outcome, record: bytes | None, prog: Sequence[bytes] = TRUE, status: int = 0, what: str = "yes"
     ) -> None:
         """Raise unless the answer was yes, and the program that was run ended with `status`."""
         if outcome.status != status:
-            raise self.violation(f"yes, exit {status}", _seen(outcome), record, prog)
+            raise self.violation(f"{what}, exit {status}", seen(outcome), record, prog)
 
-    def must_reject(self, outcome: Outcome, record: bytes | None, prog: Sequence[bytes] = TRUE) -> None:
+    def must_reject(
+        self, outcome: Outcome, record: bytes | None, prog: Sequence[bytes] = TRUE, what: str = "no"
+    ) -> None:
         """Raise unless the answer was 1 and nothing was run."""
-        self._must_refuse(outcome, record, prog, "no, exit 1, and nothing run", {1}, self.profile.rejected)
+        self.must_leave(outcome, {1}, self.profile.rejected, f"{what}, exit 1, and nothing run", record, prog)
 
-    def must_refuse(self, outcome: Outcome, record: bytes | None, prog: Sequence[bytes] = TRUE) -> None:
+    def must_refuse(
+        self, outcome: Outcome, record: bytes | None, prog: Sequence[bytes] = TRUE, what: str = "no"
+    ) -> None:
         """Raise unless the answer was 1 or 2 and nothing was run."""
         known = self.profile.misuse | self.profile.rejected
-        self._must_refuse(outcome, record, prog, "exit 1 or 2, and nothing run", {1, 2}, known)
+        self.must_leave(outcome, {1, 2}, known, f"{what}, exit 1 or 2, and nothing run", record, prog)
 
-    def must_be_trouble(self, outcome: Outcome, record: bytes | None, prog: Sequence[bytes] = TRUE) -> None:
-        """Raise unless the answer was 111 and nothing was run."""
-        self._must_refuse(outcome, record, prog, "trouble, exit 111, and nothing run", {111}, self.profile.temporary)
-
-    def _must_refuse(
+    def must_leave(
         self,
         outcome: Outcome,
+        statuses: Collection[int],
+        dialect: frozenset[int],
+        expected: str,
         record: bytes | None,
         prog: Sequence[bytes],
-        expected: str,
-        statuses: set[int],
-        dialect: frozenset[int],
     ) -> None:
+        """Raise unless the status is one of these and nothing was run.
+
+        Args:
+            outcome: what was seen.
+            statuses: that are right.
+            dialect: further ones, which the profile is known for.
+            expected: in words.
+            record: that was given.
+            prog: that should not have been run.
+        """
         if MARK in outcome.stdout:
-            raise self.violation(expected, f"PROG was run, and {_seen(outcome)}", record, prog)
+            raise self.violation(expected, f"PROG was run, and {seen(outcome)}", record, prog)
         if outcome.status not in statuses:
             is_dialect = outcome.status in dialect
-            raise self.violation(expected, _seen(outcome), record, prog, is_dialect=is_dialect)
+            raise self.violation(expected, seen(outcome), record, prog, is_dialect=is_dialect)
 
     # --- what has to hold before anything else can be judged
 
@@ -253,13 +274,20 @@ class Verifier:
             raise NotJudged("nothing is run after a yes: see runs-prog")
 
 
-def _seen(outcome: Outcome) -> str:
+def seen(outcome: Outcome) -> str:
+    """Say how a run ended, and the first line of what it complained about."""
     said = outcome.stderr.strip().splitlines()[:1]
     return outcome.words + (f", and it said {said[0].decode('ascii', 'backslashreplace')[:200]!a}" if said else "")
 
 
 def give(
-    descriptor: int, pieces: Sequence[bytes], process: Process, deadline: float, *, one_by_one: bool = False
+    descriptor: int,
+    pieces: Sequence[bytes],
+    process: Process,
+    deadline: float,
+    *,
+    between: Callable[[Process], None] | None = None,
+    waits: bool = False,
 ) -> None:
     """Write pieces to a program until all are written, it has closed its end, or time is up.
 
@@ -268,10 +296,13 @@ def give(
         pieces: what to write.
         process: who reads.
         deadline: of time.monotonic.
-        one_by_one: wait after each piece until it was read.
+        between: called between two pieces.
+        waits: after each piece until it was read, though not for long.
     """
     os.set_blocking(descriptor, False)
-    for piece in pieces:
+    for at, piece in enumerate(pieces):
+        if at and between is not None:
+            between(process)
         rest = piece
         while rest and time.monotonic() < deadline:
             try:
@@ -281,10 +312,8 @@ def give(
                     return
             except (BrokenPipeError, ConnectionResetError):
                 return
-        if one_by_one and not wait_until_read(
-            descriptor, process, min(deadline, time.monotonic() + PATIENCE_FOR_A_PIECE)
-        ):
-            continue
+        if waits:
+            wait_until_read(descriptor, process, min(deadline, time.monotonic() + PATIENCE_FOR_A_PIECE))
 
 
 def _wait_until_writable(descriptor: int, process: Process, deadline: float) -> bool:
