@@ -100,6 +100,7 @@ class Process:
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.status: int | None = None
+        self.leaves_others = False
         try:
             self._pidfd = os.pidfd_open(pid)
         except (AttributeError, OSError):  # not Linux, or older than 5.3
@@ -158,7 +159,8 @@ class Process:
         return True
 
     def _collect(self) -> None:
-        self._kill_group()  # as long as the leader is not collected, its number cannot be somebody else's
+        if not self.leaves_others:
+            self._kill_group()  # as long as the leader is not collected, its number cannot be somebody else's
         _, status = os.waitpid(self.pid, 0)
         self.status = os.waitstatus_to_exitcode(status)
 
@@ -295,6 +297,7 @@ def run(
     *,
     feed: Callable[[Process], None] | None = None,
     patience: float = 20.0,
+    leaves_others: bool = False,
 ) -> Outcome:
     """Run a program to its end with its output captured; 1 and 2 are files unless the state says otherwise.
 
@@ -303,6 +306,7 @@ def run(
         state: in which it begins. Of its descriptors, 1 and 2 are added unless they are there as -1, which is closed.
         feed: called with the running process, to give it what it is to be given.
         patience: seconds after which it is killed.
+        leaves_others: does not kill what it leaves behind: it is meant to start something that stays.
     """
     with contextlib.ExitStack() as stack:
         descriptors = dict(state.descriptors)
@@ -313,6 +317,7 @@ def run(
         captured = {number: descriptors[number] for number in (1, 2) if number not in state.descriptors}
         wanted = {number: source for number, source in descriptors.items() if source >= 0}
         process = stack.enter_context(start(argv, _with(state, wanted)))
+        process.leaves_others = leaves_others
         if feed is not None:
             feed(process)
         began = time.perf_counter()

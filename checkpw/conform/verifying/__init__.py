@@ -1,10 +1,15 @@
 """The properties of a checkpassword program, in the order in which they are tried."""
 
 from checkpw.conform.model import Property
+from checkpw.conform.verifying.crowd import PROPERTIES as CROWD
+from checkpw.conform.verifying.descriptors import PROPERTIES as DESCRIPTORS
+from checkpw.conform.verifying.handover import PROPERTIES as HANDOVER
 from checkpw.conform.verifying.records import PROPERTIES as RECORDS
+from checkpw.conform.verifying.surroundings import PROPERTIES as SURROUNDINGS
 from checkpw.conform.verifying.target import Verifier
+from checkpw.conform.verifying.timing import PROPERTIES as TIMING
 from checkpw.conform.verifying.verdicts import PROPERTIES as VERDICTS
 
 __all__ = ["PROPERTIES", "Verifier"]
 
-PROPERTIES: tuple[Property, ...] = (*VERDICTS, *RECORDS)
+PROPERTIES: tuple[Property, ...] = (*VERDICTS, *RECORDS, *DESCRIPTORS, *HANDOVER, *SURROUNDINGS, *TIMING, *CROWD)

@@ -50,6 +50,7 @@ class Verifier:
         directory: a private directory that every user may enter; b"" outside of the context.
         stayer: path of a program in it that does nothing for a long time, when given `STAYS`.
         marker: path of a program in it that says `MARK` and ends with `RAN`.
+        marker_without_words: path of a program in it that only ends with `RAN`.
     """
 
     STAYS = b"6000"
@@ -86,6 +87,7 @@ class Verifier:
         os.chmod(self.directory, 0o755)  # noqa: S103  what stands there is run by the users of accounts
         self.stayer = self._copy_of_sleep()
         self.marker = self.script(b"marker", b"echo the marker ran\nexit %d\n" % RAN)
+        self.marker_without_words = self.script(b"silent", b"exit %d\n" % RAN)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -325,15 +327,19 @@ def _wait_until_writable(descriptor: int, process: Process, deadline: float) -> 
     return descriptor in ready and process.fileno() not in ready
 
 
+def unread(descriptor: int) -> int:
+    """Return how many bytes wait in a pipe."""
+    (size,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, b"\0" * 4))
+    return int(size)
+
+
 def wait_until_read(descriptor: int, process: Process, deadline: float) -> bool:
     """Wait until nothing is left in a pipe; tell whether that came about while the program ran."""
-    while True:
-        (unread,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, b"\0" * 4))
-        if unread == 0:
-            return not process.has_ended()
+    while unread(descriptor):
         if process.has_ended() or time.monotonic() >= deadline:
             return False
         time.sleep(0.0002)
+    return not process.has_ended()
 
 
 def _filled(stack: contextlib.ExitStack, content: bytes) -> int:

@@ -6,6 +6,7 @@ started directly in the same state.
 """
 
 import contextlib
+import dataclasses
 import os
 import signal
 import time
@@ -35,7 +36,9 @@ class Seen:
         limits: the lines of /proc/PID/limits.
         directory: where it is.
         group: its process group and its session.
-        children: how many it has.
+        children: processes that it has started, so far as anybody knows.
+        began: the number of the process that was started to be it.
+        company: other processes of the session of that one.
     """
 
     pid: int
@@ -46,7 +49,9 @@ class Seen:
     limits: tuple[str, ...]
     directory: bytes
     group: tuple[int, int]
-    children: int
+    children: frozenset[int]
+    began: int = 0
+    company: frozenset[int] = frozenset()
 
     def signals(self, name: str) -> frozenset[int]:
         """Return a set of signals: SigIgn, SigBlk or SigCgt."""
@@ -87,7 +92,7 @@ def look_at(pid: int) -> Seen:
         limits=tuple(_read(f"{place}/limits").decode().splitlines()),
         directory=os.readlink(os.fsencode(f"{place}/cwd")),
         group=(int(stat[2]), int(stat[3])),
-        children=len(_read(f"{place}/task/{pid}/children").split()),
+        children=frozenset(map(int, _read(f"{place}/task/{pid}/children").split())),
     )
 
 
@@ -95,7 +100,7 @@ def directly(target: Verifier, state: State, files: Mapping[int, int]) -> Seen:
     """Start the witness itself in a state, and look at it."""
     given = _state(state, {number: source for number, source in files.items() if number != 3})
     with start([target.stayer, target.STAYS], given) as process:
-        return look_at(_wait_for(target, process))
+        return look_at(_wait_for(target, process, is_alone=True))
 
 
 def behind(target: Verifier, state: State, record: bytes | None = None) -> tuple[Seen, Seen]:
@@ -134,8 +139,11 @@ def behind(target: Verifier, state: State, record: bytes | None = None) -> tuple
                 status = process.wait(0) or 0
                 words = f"exit {status}" if status >= 0 else f"killed by {signal_name(-status)}"
             raise target.violation("yes, and PROG runs", words, record, prog)
+        if pid != process.pid:
+            stack.callback(_kill, pid)
         try:
-            seen = look_at(pid)
+            company = frozenset(session_of(process.pid)) - {pid}
+            seen = dataclasses.replace(look_at(pid), began=process.pid, company=company)
         except PermissionError:
             raise NotJudged("what PROG is given cannot be seen by this user; root can") from None
         return seen, directly(target, state, open_files)
@@ -154,8 +162,8 @@ def _state(state: State, descriptors: Mapping[int, int]) -> State:
     )
 
 
-def _wait_for(target: Verifier, process: Process) -> int:
-    """Wait until the witness runs, as the process or as one of its session; return its number, 0 for none."""
+def _wait_for(target: Verifier, process: Process, *, is_alone: bool = False) -> int:
+    """Wait until the witness runs, as this process or (unless it `is_alone`) as another one; return its number or 0."""
     deadline = time.monotonic() + target.patience
     looks = 0
     while time.monotonic() < deadline:
@@ -163,10 +171,10 @@ def _wait_for(target: Verifier, process: Process) -> int:
         if not is_over and _is_settled(target, process.pid):
             return process.pid
         looks += 1
-        if is_over or looks % 20 == 0:
-            for pid in session_of(process.pid):
-                if _is_settled(target, pid):
-                    return pid
+        if is_over or (looks % 20 == 0 and not is_alone):
+            for name in os.listdir("/proc"):
+                if name.isdigit() and _is_settled(target, int(name)):
+                    return int(name)
             if is_over:
                 return 0
         time.sleep(POLL)
@@ -182,13 +190,19 @@ def _is_settled(target: Verifier, pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     except PermissionError:
-        if _read(f"/proc/{pid}/comm").strip() == os.path.basename(target.stayer):
-            raise NotJudged("what PROG is given cannot be seen by this user; root can") from None
+        with contextlib.suppress(OSError):
+            if _read(f"/proc/{pid}/cmdline").startswith(target.stayer + b"\0"):
+                raise NotJudged("what PROG is given cannot be seen by this user; root can") from None
         return False
 
 
+def _kill(pid: int) -> None:
+    with contextlib.suppress(OSError):
+        os.kill(pid, signal.SIGKILL)
+
+
 def session_of(leader: int) -> Iterator[int]:
-    """Yield the processes of a session but for its leader."""
+    """Yield the processes of a session, but for its leader."""
     for name in os.listdir("/proc"):
         if name.isdigit() and int(name) != leader:
             with contextlib.suppress(OSError, IndexError):
