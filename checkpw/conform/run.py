@@ -9,7 +9,7 @@ from typing import Any
 from checkpw.conform.model import NotJudged, Property, Report, Result, Verdict, Violation
 from checkpw.conform.process import KitFailure
 from checkpw.conform.profiles import Profile
-from checkpw.conform.trials import Trials
+from checkpw.conform.trials import SHRINKING_SECONDS, Trials
 
 __all__ = ["Interrupted", "KitFailure", "Progress", "Settings", "run", "select"]
 
@@ -23,12 +23,14 @@ class Settings:
         examples: how many values a property is tried on at most.
         profile: the dialect that the program is held against.
         surroundings: what else a reader of the report must know.
+        shrinking: seconds after which the smallest value found so far is what is reported.
     """
 
     seed: int
     examples: int
     profile: Profile
     surroundings: tuple[tuple[str, str], ...] = ()
+    shrinking: float = SHRINKING_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ def judge(target: Any, one: Property, settings: Settings, on_example: Callable[[
     Raises:
         KitFailure: the check broke down.
     """
-    trials = Trials(settings.examples, settings.seed, on_example)
+    trials = Trials(settings.examples, settings.seed, on_example, settings.shrinking)
     began = time.monotonic()
     verdict, why, violation = Verdict.PASSED, "", None
     try:

@@ -14,7 +14,7 @@ from hypothesis.strategies import SearchStrategy
 from checkpw.conform.model import Violation
 
 SHRINKING_SECONDS = 10.0
-"""After this time, the smallest value found so far is what is reported."""
+"""What a person waits for gladly, to have smaller bytes to look at."""
 
 Value = TypeVar("Value")
 
@@ -34,7 +34,8 @@ class Trials:
         examples: how many values a property is tried on at most.
         seed: the same one gives the same values.
         on_example: called after each run with the number of runs so far.
-        clock: gives seconds; for the time that shrinking may take.
+        shrinking: seconds after which the smallest value found so far is what is reported.
+        clock: gives seconds.
 
     Attributes:
         examples: as given, for checks that choose their own values.
@@ -49,6 +50,7 @@ class Trials:
         examples: int,
         seed: int,
         on_example: Callable[[int], None] | None = None,
+        shrinking: float = SHRINKING_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.examples = examples
@@ -57,6 +59,7 @@ class Trials:
         self.remark = ""
         self.dialect: Violation | None = None
         self._on_example = on_example
+        self._shrinking = shrinking
         self._clock = clock
 
     def once(self, body: Callable[[], None]) -> None:
@@ -89,7 +92,7 @@ class Trials:
 
         def trial(value: Value) -> None:
             nonlocal began_to_shrink
-            if failed and self._clock() - began_to_shrink > SHRINKING_SECONDS:
+            if failed and self._clock() - began_to_shrink > self._shrinking:
                 if value == failed[-1][0]:
                     raise failed[-1][1]
                 return

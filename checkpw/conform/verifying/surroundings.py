@@ -126,8 +126,8 @@ def _compare_environment(target: Verifier, environ: Mapping[bytes, bytes], shown
     added += [one for one in set(others(found.environ)) if found.environ.count(one) > 1]
     lost = [entry for entry in others(given.environ) if entry not in found.environ]
     if added or lost:
-        words = [f"{_word(entry)} added" for entry in added] + [f"{_word(entry)} lost" for entry in lost]
-        raise _about(target, "the variables of the caller, USER, HOME and SHELL", ", ".join(words), (b"env",), shown)
+        changes = [f"{_word(entry)} added" for entry in added] + [f"{_word(entry)} lost" for entry in lost]
+        raise _about(target, "the variables of the caller, USER, HOME and SHELL", ", ".join(changes), (b"env",), shown)
     for name in OF_THE_ACCOUNT:
         times = sum(entry.startswith(name + b"=") for entry in found.environ)
         if times != 1:

@@ -6,6 +6,7 @@ Wilcoxon signed-rank test needs, whatever else runs on the machine. Seconds are 
 descriptor 3 to the end of the program, so that its start does not count.
 """
 
+import math
 import random
 import statistics
 from collections.abc import Sequence
@@ -46,7 +47,7 @@ def signed_rank_probability(differences: Sequence[float]) -> float:
     for rank in range(1, size + 1):
         for reached in range(smaller, rank - 1, -1):
             ways[reached] += ways[reached - rank]
-    return min(1.0, 2 * sum(ways) / 2**size)
+    return min(1.0, 2.0 * sum(ways) / float(2**size))
 
 
 def same_time(target: Verifier, trials: Trials) -> None:
@@ -89,7 +90,7 @@ def detectable(differences: Sequence[float]) -> float:
     """
     lower, _, upper = statistics.quantiles(differences, n=4)
     deviation = (upper - lower) / 1.349
-    return (3.89 + 1.28) * deviation / (0.955 * len(differences)) ** 0.5
+    return (3.89 + 1.28) * deviation / math.sqrt(0.955 * len(differences))
 
 
 def _pair(target: Verifier, trials: Trials, chance: random.Random) -> tuple[tuple[bytes, float], tuple[bytes, float]]:
