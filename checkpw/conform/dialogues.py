@@ -21,6 +21,8 @@ NASTY = (
 
 SPACED = (b" ", b" joe", b"joe ", b"two words", b"two  spaces", b"\tjoe\t", b" * ", b" = ")
 
+KNOWN = (*NASTY, *SPACED)
+
 IN_A_LINE = 120  # bytes of one field, so that a command line has at most 512 octets (RFC 5321 section 4.5.3.1.4)
 
 _ALPHABET = st.characters(codec="utf-8", exclude_characters="\0\r\n")
@@ -30,7 +32,7 @@ _VISIBLE = st.characters(codec="utf-8", exclude_characters="\0\r\n ", exclude_ca
 def fields(longest: int = IN_A_LINE) -> SearchStrategy[bytes]:
     """Return a login or password as SASL PLAIN has it: UTF-8, not empty, without NUL; and without CR and LF."""
     drawn = st.text(_ALPHABET, min_size=1, max_size=longest // 4).map(str.encode)
-    return st.one_of(st.sampled_from((*NASTY, *SPACED)), drawn)
+    return st.one_of(st.sampled_from(KNOWN), drawn)
 
 
 def any_bytes(longest: int = IN_A_LINE) -> SearchStrategy[bytes]:
@@ -101,13 +103,15 @@ def empty() -> SearchStrategy[Attempt]:
 def not_base64() -> SearchStrategy[Attempt]:
     """Return attempts by SMTP whose response has a character outside the alphabet, or `=` elsewhere than at its end."""
     whole = st.builds(lambda login, password: base64.b64encode(b"\0" + login + b"\0" + password), *_PAIR_SHORT)
-    foreign = st.sampled_from((b"!", b"-", b"_", b"*", b".", b"\x80", b"=", b"~", b"\\", b":"))
+    foreign = st.sampled_from((*(b"=",) * 8, b"!", b"-", b"_", b"*", b".", b"\x80", b"~", b"\\", b":"))
 
-    def spoil(text: bytes, character: bytes, at: int) -> bytes:
-        at %= len(text.rstrip(b"=")) - 1
-        return text[: at + 1] + character + text[at + 1 :]
+    def spoil(text: bytes, character: bytes, from_end: int) -> bytes:
+        at = max(1, len(text.rstrip(b"=")) - 1 - from_end)
+        return text[:at] + character + text[at:]
 
-    spoilt = st.builds(spoil, whole, foreign, st.integers(0, 100))
+    spoilt = st.builds(spoil, whole, foreign, st.one_of(st.integers(0, 4), st.integers(0, 20)))
+    trailing = whole.map(lambda text: text + b"=" * (not text.endswith(b"=")) + b"QUJD")
+    spoilt = st.one_of(spoilt, spoilt, trailing)
     in_command = spoilt.map(lambda text: Attempt("AUTH PLAIN", (b"AUTH PLAIN " + text,)))
     asked = spoilt.map(lambda text: Attempt("AUTH PLAIN, asked for the response", (b"AUTH PLAIN", text)))
     return st.one_of(in_command, asked)

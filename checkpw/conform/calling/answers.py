@@ -10,35 +10,16 @@ from hypothesis import strategies as st
 from checkpw.conform.calling.call import YES, Answer
 from checkpw.conform.calling.dialogue import Kind, Language, Reply
 from checkpw.conform.calling.records import INTERFACE
-from checkpw.conform.calling.target import Caller
+from checkpw.conform.calling.target import SIDE_BY_SIDE, Caller
 from checkpw.conform.model import Property, Severity, Violation
 from checkpw.conform.trials import Trials
 
-AT_ONCE = 8  # sessions side by side, because a server may delay its failures
+LONG = 0.5  # seconds by which failures are delayed, and from which on fewer of them are tried
 STATUSES = (3, 12, 13, 15, 20, 64, 100, 126, 127, 128, 129, 254, 255)
 """What vchkpw, cvm-checkpassword, shells and `exit(-1)` leave with."""
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGPIPE, signal.SIGALRM, signal.SIGXCPU)
 REFUSALS = (Kind.NO, Kind.LATER, Kind.CLOSED)
-
-
-def replies(caller: Caller, answers: Sequence[Answer], trials: Trials) -> list[Reply]:
-    """Let a client log in side by side for each answer, and return what it is told.
-
-    Raises:
-        Violation: no reply came in time.
-    """
-    attempt = caller.log_in()
-    told: list[Reply] = []
-    with ExitStack() as stack:
-        clients = caller.sessions(answers, stack)
-        early = [client.begin(attempt) for client in clients]
-        for client, answer, reply in zip(clients, answers, early, strict=True):
-            told.append(reply or client.reply())
-            if told[-1].kind is Kind.SILENT:
-                raise _unlike(caller, f"a reply within {caller.patience:g} seconds", told[-1], answer)
-    trials.ran(len(answers))
-    return told
 
 
 def _unlike(caller: Caller, expected: str, reply: Reply, answer: Answer) -> Violation:
@@ -52,19 +33,21 @@ def _maps(answers: Sequence[Answer], smtp: str, is_right: Callable[[Reply], bool
     """Return the check that the client is told the right thing; with POP3 there is but one no."""
 
     def check(caller: Caller, trials: Trials) -> None:
-        for answer, reply in zip(answers, replies(caller, answers, trials), strict=True):
+        for answer, reply in zip(answers, caller.told(answers), strict=True):
             if caller.language is Language.POP3:
                 if reply.kind not in (Kind.NO, Kind.CLOSED):
                     raise _unlike(caller, "-ERR", reply, answer)
             elif not is_right(reply):
                 raise _unlike(caller, smtp, reply, answer)
+        trials.ran(len(answers))
 
     return check
 
 
 def accepted(caller: Caller, trials: Trials) -> None:
     """The client is told yes; where the checker runs the session, it is what that says, and no refusal."""
-    (reply,) = replies(caller, (YES,), trials)
+    (reply,) = caller.told((YES,))
+    trials.ran()
     is_right = reply.kind is Kind.YES and reply.code in (0, 235)
     if caller.is_chain:
         is_right = reply.kind not in (Kind.NO, Kind.LATER)
@@ -74,18 +57,18 @@ def accepted(caller: Caller, trials: Trials) -> None:
 
 def never_yes(caller: Caller, trials: Trials) -> None:
     """Nothing but the status 0 is a yes."""
+    known = [Answer(status=number) for number in (1, 2, 111, *STATUSES)]
+    known += [Answer(signal=number) for number in SIGNALS]
 
-    def judge(answers: tuple[Answer, ...]) -> None:
-        for answer, reply in zip(answers, replies(caller, answers, trials), strict=True):
+    def judge(answers: Sequence[Answer]) -> None:
+        for answer, reply in zip(answers, caller.told(answers), strict=True):
             if reply.kind not in REFUSALS:
                 raise _unlike(caller, "a refusal", reply, answer)
 
-    known = [Answer(status=number) for number in (*range(1, 4), 111, *STATUSES)]
-    known += [Answer(signal=number) for number in SIGNALS]
-    for start in range(0, len(known), AT_ONCE):
-        judge(tuple(known[start : start + AT_ONCE]))
+    judge(known)
+    trials.ran(len(known))
     drawn = st.builds(Answer, status=st.integers(1, 255))
-    trials.each(st.tuples(*[drawn] * AT_ONCE), judge, most=2)
+    trials.each(st.tuples(*[drawn] * SIDE_BY_SIDE), judge, most=2 if caller.delay() > LONG else 4)
 
 
 def unread(caller: Caller, trials: Trials) -> None:
@@ -105,6 +88,32 @@ def unread(caller: Caller, trials: Trials) -> None:
             if caller.language is Language.SMTP and (after := client.ask(b"NOOP")).kind is not Kind.YES:
                 raise _unlike(caller, "a session that goes on", after, answer)
     trials.ran(len(known))
+
+
+def not_there(caller: Caller, trials: Trials) -> None:
+    """A checker that cannot be started is no yes, and no wrong password."""
+    attempt = caller.log_in()
+    with caller.session(YES, mode=0o600) as client:
+        reply = client.attempt(attempt)
+        is_alive = caller.language is not Language.SMTP or client.ask(b"NOOP").kind is Kind.YES
+    trials.ran()
+    recipe = caller.recipe(attempt.wire).replace("sh -c", "/nonexistent -c", 1)
+    expected = "a refusal when the checker cannot be executed"
+    if reply.kind not in REFUSALS or not is_alive:
+        seen = str(reply) if is_alive else f"{reply}, and an end of the session"
+        raise Violation(expected, seen, given=attempt.wire, recipe=recipe)
+
+
+def not_there_temporary(caller: Caller, trials: Trials) -> None:
+    """It is trouble of the server, and not the client's."""
+    caller.only(Language.SMTP)
+    attempt = caller.log_in()
+    with caller.session(YES, mode=0o600) as client:
+        reply = client.attempt(attempt)
+    trials.ran()
+    if reply.kind is not Kind.LATER:
+        recipe = caller.recipe(attempt.wire).replace("sh -c", "/nonexistent -c", 1)
+        raise Violation("454 when the checker cannot be executed", str(reply), given=attempt.wire, recipe=recipe)
 
 
 def hanging(caller: Caller, trials: Trials) -> None:
@@ -182,6 +191,20 @@ PROPERTIES = (
         "A checker that ends or closes descriptor 3 without reading is answered as well, and the session goes on.",
         "practice",
         unread,
+    ),
+    Property(
+        "answer-not-started",
+        Severity.MUST,
+        "When the checker cannot be executed, the client is not let in, and the session goes on.",
+        INTERFACE,
+        not_there,
+    ),
+    Property(
+        "answer-not-started-temporary",
+        Severity.SHOULD,
+        "When the checker cannot be executed, the client is told to try later: 454.",
+        "RFC 4954 section 6",
+        not_there_temporary,
     ),
     Property(
         "answer-hang",

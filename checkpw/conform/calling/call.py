@@ -108,6 +108,7 @@ class Call:
         uid: the real user.
         record: what could be read from descriptor 3.
         ended: whether that came to an end of file.
+        complete: whether the probe had read all that it was to read, when it was looked at or killed.
     """
 
     pid: int
@@ -118,6 +119,7 @@ class Call:
     uid: int
     record: bytes
     ended: bool
+    complete: bool
 
     @property
     def fields(self) -> tuple[bytes, ...]:
@@ -134,7 +136,7 @@ def read_calls(directory: str) -> list[Call]:
     """Return the calls of which the probe left a note in the directory, in the order of time."""
     calls = []
     for name in sorted(os.listdir(directory)):
-        if name.startswith("call-") and not name.endswith(".new"):
+        if name.startswith("call-"):
             with open(os.path.join(directory, name), encoding="ascii") as file:
                 facts = ast.literal_eval(file.read())
             descriptors = tuple(

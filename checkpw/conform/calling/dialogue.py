@@ -155,13 +155,11 @@ class Client:
                 self.ask(b"RSET")
         return reply
 
-    def remainder(self, patience: float) -> bytes:
-        """Return what else comes until the connection is closed, or the time is over."""
-        whole = b""
+    def remainder(self, patience: float) -> None:
+        """Hear what else comes until the connection is closed, or nothing comes for so many seconds."""
         with contextlib.suppress(Silent, Closed):
             while True:
-                whole += self.session.line(patience)
-        return whole
+                self._line(patience)
 
     def _line(self, patience: float) -> bytes:
         line = self.session.line(patience)

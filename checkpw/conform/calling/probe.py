@@ -12,6 +12,10 @@ import signal
 import sys
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 RECORD = 3  # the descriptor of cr.yp.to/checkpwd/interface.html
 DESCRIPTORS = 1024  # looked at: what a soft limit usually allows
 PATIENCE = 5.0  # seconds for the end of file on descriptor 3; who writes at most 512 bytes needs none of them
@@ -31,10 +35,15 @@ def main(directory: str) -> None:
         script = _read_script(directory)
         argv, environ = _block("cmdline")[3:], _block("environ")
         facts.update(pid=os.getpid(), argv=argv, environ=environ, status=_status(), uid=os.getuid())
-        facts["record"], facts["ended"] = _read_record() if script.get("read") != "no" else (b"", False)
+        facts.update(record=b"", ended=False, complete=script.get("read") == "no")
+        name = f"call-{time.monotonic_ns():020d}-{os.getpid()}"
         if script.get("close") == "yes":
             os.close(RECORD)
-        _leave(directory, facts)
+        # Whatever happens to us later: that there was a call is known.
+        _leave(directory, name, facts)
+        if script.get("read") != "no":
+            for facts["record"], facts["ended"], facts["complete"] in _read_record():
+                _leave(directory, name, facts)
         _act(directory, script, argv, environ)
     finally:
         os._exit(111)  # only if something above failed
@@ -85,30 +94,25 @@ def _status() -> dict[str, str]:
         return {name: value.strip() for name, value in pairs}
 
 
-def _read_record() -> tuple[bytes, bool]:
-    """Read descriptor 3; return the bytes, and whether the end of file came in time."""
-    whole = b""
-    deadline = time.monotonic() + PATIENCE
-    while len(whole) < LONGEST:
+def _read_record() -> "Iterator[tuple[bytes, bool, bool]]":
+    """Read descriptor 3; yield the bytes so far, whether the end of file has come, and whether that is all."""
+    whole, deadline, is_over = b"", time.monotonic() + PATIENCE, False
+    while not is_over and len(whole) < LONGEST:
         try:
             ready, _, _ = select.select([RECORD], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
-                return whole, False
-            piece = os.read(RECORD, 65536)
+            piece = os.read(RECORD, 65536) if ready else b""
         except OSError:
-            return whole, False
-        if not piece:
-            return whole, True
+            ready, piece = [], b""
         whole += piece
-    return whole, False
+        is_over = not piece
+        yield whole, bool(ready) and is_over, is_over
 
 
-def _leave(directory: str, facts: dict[str, object]) -> None:
+def _leave(directory: str, name: str, facts: dict[str, object]) -> None:
     """Write the facts down under a name by which calls are in the order of time; the file appears whole."""
-    name = os.path.join(directory, f"call-{time.monotonic_ns():020d}-{os.getpid()}")
-    with open(name + ".new", "w", encoding="ascii") as file:
+    with open(os.path.join(directory, "new"), "w", encoding="ascii") as file:
         file.write(ascii(facts))
-    os.rename(name + ".new", name)
+    os.rename(file.name, os.path.join(directory, name))
 
 
 def _act(directory: str, script: dict[str, str], argv: list[bytes], environ: list[bytes]) -> None:

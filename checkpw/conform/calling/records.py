@@ -62,26 +62,30 @@ def _judge(caller: Caller, attempt: Attempt) -> None:
         require_exact(caller, attempt, reply, client.session.calls(), third_fields(caller, client.greeting))
 
 
+def _judge_each(caller: Caller, trials: Trials, way: attempts.Way, most: int) -> None:
+    """Try a way of sending a login and a password in clear: with what is known to go wrong, and with what is drawn."""
+    for login, password in zip(dialogues.KNOWN, reversed(dialogues.KNOWN), strict=True):
+        trials.once(partial(_judge, caller, way(login, password)))
+    trials.each(st.builds(way, dialogues.fields(), dialogues.fields()), partial(_judge, caller), most=most)
+
+
 def by_plain(caller: Caller, trials: Trials) -> None:
     """AUTH PLAIN, the response in the command or asked for."""
     caller.announces(b"PLAIN")
-    ways = st.sampled_from((attempts.plain, attempts.plain_asked))
-    drawn = st.builds(_call, ways, dialogues.fields(), dialogues.fields())
-    trials.each(drawn, partial(_judge, caller), most=60)
+    for way in (attempts.plain, attempts.plain_asked):
+        _judge_each(caller, trials, way, 60)
 
 
 def by_login(caller: Caller, trials: Trials) -> None:
     """AUTH LOGIN that asks for both."""
     caller.announces(b"LOGIN")
-    drawn = st.builds(attempts.login, dialogues.fields(), dialogues.fields())
-    trials.each(drawn, partial(_judge, caller), most=60)
+    _judge_each(caller, trials, attempts.login, 60)
 
 
 def by_login_initial(caller: Caller, trials: Trials) -> None:
     """AUTH LOGIN with the login in the command."""
     caller.announces(b"LOGIN")
-    drawn = st.builds(attempts.login_initial, dialogues.fields(), dialogues.fields())
-    trials.each(drawn, partial(_judge, caller), most=30)
+    _judge_each(caller, trials, attempts.login_initial, 30)
 
 
 def of_any_bytes(caller: Caller, trials: Trials) -> None:
@@ -103,6 +107,9 @@ def of_any_bytes(caller: Caller, trials: Trials) -> None:
 def by_user_pass(caller: Caller, trials: Trials) -> None:
     """USER and PASS."""
     caller.only(Language.POP3)
+    for login, password in zip(dialogues.NASTY, reversed(dialogues.NASTY), strict=True):
+        if max(len(login), len(password)) <= 40:
+            trials.once(partial(_judge, caller, attempts.user_pass(login, password)))
     trials.each(dialogues.pop3_attempts(), partial(_judge, caller), most=60)
 
 

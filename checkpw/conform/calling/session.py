@@ -88,9 +88,9 @@ class Session:
         return call.read_calls(self.directory)
 
     def wait_for_call(self, patience: float) -> Call | None:
-        """Wait until the probe has been called at least once, and return the last call; None if it is not in time."""
+        """Wait until the probe was called and has read what it reads; return that call, None if it is not in time."""
         deadline = time.monotonic() + patience
-        while not (calls := self.calls()):
+        while not (calls := [each for each in self.calls() if each.complete]):
             if time.monotonic() > deadline or not call.is_running(self.process.pid):
                 return next(iter(self.calls()), None)
             time.sleep(0.005)

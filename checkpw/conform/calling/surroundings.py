@@ -3,7 +3,7 @@
 import stat
 
 from checkpw.conform.attempts import Attempt
-from checkpw.conform.calling.call import NO, YES, Answer, Call, Descriptor
+from checkpw.conform.calling.call import YES, Answer, Call, Descriptor
 from checkpw.conform.calling.dialogue import Language
 from checkpw.conform.calling.records import INTERFACE
 from checkpw.conform.calling.target import PLACE, Caller
@@ -18,7 +18,7 @@ UNSEEN = (13, 25, 32, 33)
 library's own, which posix_spawn(3) of glibc ignores."""
 
 
-def call_once(caller: Caller, trials: Trials, answer: Answer = NO, attempt: Attempt | None = None) -> Call:
+def call_once(caller: Caller, trials: Trials, answer: Answer = YES, attempt: Attempt | None = None) -> Call:
     """Have the checker called in a session of its own, and return what it saw.
 
     Raises:
@@ -79,7 +79,7 @@ def client_away(caller: Caller, trials: Trials) -> None:
     """No descriptor of the checker is the client's connection."""
     if caller.is_chain:
         raise NotJudged(CHAIN)
-    with caller.session(NO) as client:
+    with caller.session(YES) as client:
         client.attempt(caller.log_in())
         calls = client.session.calls()
         endpoint = client.session.endpoint
@@ -116,7 +116,8 @@ def _prints(caller: Caller, trials: Trials, number: int) -> None:
             if caller.language is Language.SMTP:
                 client.ask(b"NOOP")
             client.session.hang_up()
-            heard = client.heard + client.remainder(1.0)
+            client.remainder(1.0)
+            heard = client.heard
         trials.ran()
         if MARK in heard:
             at = ascii(heard[heard.index(MARK) - 4 :][:60].decode("latin-1")).strip("'\"")

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
@@ -23,6 +24,7 @@ PLACE = b"{probe}"
 """What stands for the checker in the command; without it, the checker and `true` are its last words."""
 
 SENTINEL = b"true"
+SIDE_BY_SIDE = 16  # sessions at once
 LONGEST_SHEBANG = 126  # bytes of the first line of a script that execve(2) of Linux before 5.1 looks at
 
 UCSPI = {
@@ -79,6 +81,7 @@ class Caller:
         self._root = ""
         self._count = 0
         self._spare: Session | None = None
+        self._told: dict[Answer, tuple[Reply, float]] = {}
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -99,14 +102,19 @@ class Caller:
 
     # --- sessions
 
-    def session(self, answer: Answer = NO, occupied: Sequence[int] = ()) -> Client:
+    def session(self, answer: Answer = NO, occupied: Sequence[int] = (), mode: int = 0o700) -> Client:
         """Begin a session whose checker answers like this; it is greeted, and ends with the `with` block.
+
+        Args:
+            answer: of the checker.
+            occupied: numbers of descriptors that the command finds open at its start.
+            mode: of the probe's file.
 
         Raises:
             Violation: it does not greet as it did before.
         """
-        if occupied:
-            session = self._start(occupied)
+        if occupied or mode != 0o700:
+            session = self._start(occupied, mode)
         else:
             session, self._spare = self._spare or self._start(), None
         try:
@@ -132,6 +140,37 @@ class Caller:
         with self.session(answer) as client:
             reply = client.attempt(attempt)
             return reply, client.session.calls()
+
+    def told(self, answers: Sequence[Answer]) -> list[Reply]:
+        """Return what a client is told for each answer of the checker.
+
+        Sessions are run side by side, because a server may delay its failures; what is known already is not tried
+        again, which would cost that delay once more.
+
+        Raises:
+            Violation: no reply came in time.
+        """
+        fresh = [answer for answer in answers if answer not in self._told]
+        attempt = self.log_in()
+        for start in range(0, len(fresh), SIDE_BY_SIDE):
+            batch = fresh[start : start + SIDE_BY_SIDE]
+            with ExitStack() as stack:
+                clients = self.sessions(batch, stack)
+                began = time.monotonic()
+                early = [client.begin(attempt) for client in clients]
+                for client, answer, first in zip(clients, batch, early, strict=True):
+                    reply = first or client.reply()
+                    if reply.kind is Kind.SILENT:
+                        expected = f"a reply within {self.patience:g} seconds when the checker {answer}"
+                        recipe = self.recipe(attempt.wire, answer)
+                        raise Violation(expected, "none", given=attempt.wire, recipe=recipe)
+                    self._told[answer] = reply, time.monotonic() - began
+        return [self._told[answer][0] for answer in answers]
+
+    def delay(self) -> float:
+        """Return how many seconds a client waits to be told that its password is wrong."""
+        self.told((NO,))
+        return self._told[NO][1]
 
     # --- what is known of the command
 
@@ -183,14 +222,14 @@ class Caller:
         if self.language is Language.SMTP and not self.mechanisms & {b"PLAIN", b"LOGIN"}:
             raise KitFailure("the command's EHLO announces neither AUTH PLAIN nor AUTH LOGIN")
 
-    def _start(self, occupied: Sequence[int] = ()) -> Session:
+    def _start(self, occupied: Sequence[int] = (), mode: int = 0o700) -> Session:
         self._count += 1
         directory = os.path.join(self._root, str(self._count))
         os.mkdir(directory, 0o700)
         path = os.path.join(directory, "probe")
         with open(path, "w", encoding="utf-8") as file:
             file.write(launcher(directory))
-        os.chmod(path, 0o700)
+        os.chmod(path, mode)
         argv = [word.replace(PLACE, os.fsencode(path)) for word in self.argv]
         return Session(argv, self.environ, directory, occupied)
 
