@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from checkpw.conform import shell
-from checkpw.conform.model import Report, Result, Severity, Verdict
+from checkpw.conform.model import Report, Result, Verdict
 from checkpw.conform.reporting import wording
 
 LONGEST_LINE = 4000
@@ -86,11 +86,15 @@ def row(result: Result, style: Style) -> str:
 
 def ending(report: Report, *, strict: bool, style: Style) -> str:
     """Return what is said when the last property has been tried: the failures in full, and what the run came to."""
+    return failures(report, strict=strict, style=style) + _conclusion(report, strict=strict, style=style) + "\n"
+
+
+def failures(report: Report, *, strict: bool, style: Style) -> str:
+    """Return all that is known of the properties that do not hold."""
     broken = [result for result in report.results if result.violation is not None]
     # What must hold comes last, next to the conclusion, where it is seen first.
-    broken.sort(key=lambda one: (wording.is_failure(one, strict=strict), one.judged.severity is Severity.MUST))
-    parts = ["", *(failure(result, style) + "\n" for result in broken), _conclusion(report, strict=strict, style=style)]
-    return "\n".join(parts) + "\n"
+    broken.sort(key=lambda one: (one.verdict is Verdict.FAILED, wording.is_failure(one, strict=strict)))
+    return "\n" + "".join(failure(result, style) + "\n\n" for result in broken)
 
 
 def failure(result: Result, style: Style) -> str:
