@@ -72,8 +72,9 @@ def _judge_each(caller: Caller, trials: Trials, way: attempts.Way, most: int) ->
 def by_plain(caller: Caller, trials: Trials) -> None:
     """AUTH PLAIN, the response in the command or asked for."""
     caller.announces(b"PLAIN")
-    for way in (attempts.plain, attempts.plain_asked):
-        _judge_each(caller, trials, way, 60)
+    _judge_each(caller, trials, attempts.plain, 60)
+    drawn = st.builds(attempts.plain_asked, dialogues.fields(), dialogues.fields())
+    trials.each(drawn, partial(_judge, caller), most=30)
 
 
 def by_login(caller: Caller, trials: Trials) -> None:
@@ -85,7 +86,8 @@ def by_login(caller: Caller, trials: Trials) -> None:
 def by_login_initial(caller: Caller, trials: Trials) -> None:
     """AUTH LOGIN with the login in the command."""
     caller.announces(b"LOGIN")
-    _judge_each(caller, trials, attempts.login_initial, 30)
+    drawn = st.builds(attempts.login_initial, dialogues.fields(), dialogues.fields())
+    trials.each(drawn, partial(_judge, caller), most=30)
 
 
 def of_any_bytes(caller: Caller, trials: Trials) -> None:

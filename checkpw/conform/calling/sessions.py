@@ -1,12 +1,14 @@
 """Properties: whole sessions. Several attempts in one, two sessions side by side, and dialogues drawn at random."""
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from checkpw.conform import dialogues
+from checkpw.conform import attempts, dialogues
 from checkpw.conform.attempts import Attempt
 from checkpw.conform.calling.answers import LONG
 from checkpw.conform.calling.call import NO, YES, Answer
@@ -92,6 +94,22 @@ class Step:
     relays: bool
 
 
+def _known_dialogues(is_slow: bool) -> Iterator[tuple[Step, ...]]:
+    """Yield dialogues in which something could be left over from the first attempt.
+
+    Args:
+        is_slow: whether a wrong password costs so much time that only what ends without a verdict comes first.
+    """
+    given_up = Attempt("AUTH LOGIN, given up at the password", (b"AUTH LOGIN", attempts.encode(b"somebody-else"), b"*"))
+    not_base64 = Attempt("AUTH PLAIN that is not base64", (b"AUTH PLAIN", b"c29t!ZWJvZHk="))
+    first = [given_up, not_base64]
+    if not is_slow:
+        first += [way(b"somebody-else", b"another-password") for way in attempts.SMTP_WAYS]
+    for before in first:
+        for way in attempts.SMTP_WAYS:
+            yield Step(before, 1, relays=True), Step(way(b"joe", b"secret"), 0, relays=False)
+
+
 def _steps(mechanisms: frozenset[bytes]) -> SearchStrategy[tuple[Step, ...]]:
     good = dialogues.smtp_attempts()
     bad = dialogues.malformed_attempts()
@@ -107,6 +125,9 @@ def any_dialogue(caller: Caller, trials: Trials) -> None:
         with caller.session(NO) as client:
             _play(caller, client, steps)
 
+    for steps in _known_dialogues(caller.delay() > LONG):
+        if all(step.attempt.mechanism in caller.mechanisms for step in steps):
+            trials.once(partial(judge, steps))
     trials.each(_steps(caller.mechanisms), judge, most=4 if caller.delay() > LONG else 20)
 
 

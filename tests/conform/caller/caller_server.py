@@ -1,4 +1,4 @@
-"""A small server on descriptors 0 and 1 that asks a checkpassword program: server.py smtp|pop3 CHECKER [ARGUMENTS].
+"""A server on descriptors 0 and 1 that asks a checkpassword program: caller_server.py smtp|pop3 CHECKER [ARGUMENTS].
 
 The reference of the kit's tests, and what their mutants are made of: each line that a mutant replaces occurs once.
 It takes mail for nobody: DATA is refused always.
