@@ -6,6 +6,7 @@ from hypothesis.strategies import SearchStrategy
 from checkpw.conform.accounts import MAX_RECORD, record
 
 __all__ = [
+    "ODD_VARIABLES",
     "arguments",
     "credentials",
     "environments",
@@ -21,6 +22,24 @@ __all__ = [
 NAMES_OF_LOCALES = (b"LANG", b"LC_ALL", b"LC_CTYPE", b"TZ", b"TERM", b"PWD", b"OLDPWD", b"SHLVL", b"_", b"MAIL")
 
 LOCALES = (b"C", b"POSIX", b"C.UTF-8", b"de_DE.ISO-8859-1", b"", b"no_SUCH")
+
+
+ODD_VARIABLES = {
+    b"x": b"",
+    b"X Y": b" ",
+    b"X\xff": b"\xff\n",
+    b"X\n": b"=",
+    b"X-Y": b"a=b",
+    b"BASH_FUNC_x%%": b"() { :; }",
+    b"IFS": b"x",
+    b"CDPATH": b"/",
+    b"TCPREMOTEIP": b"192.0.2.7",
+    b"PROTO": b"TCP",
+    b"LOGNAME": b"of-the-caller",
+    b"LC_ALL": b"C",
+    b"LC_CTYPE": b"C.UTF-8",
+}
+"""Variables that programs drop, change or trip over, all at once."""
 
 
 def fields(min_size: int = 0, max_size: int = 60) -> SearchStrategy[bytes]:
@@ -102,7 +121,7 @@ def arguments() -> SearchStrategy[tuple[bytes, ...]]:
 def environments() -> SearchStrategy[dict[bytes, bytes]]:
     """Give variables that mean nothing to a checkpassword program, and that it has to hand on."""
     plain = st.from_regex(rb"X_[A-Z0-9_]{1,8}", fullmatch=True)
-    odd = st.sampled_from((b"x", b"X Y", b"X\xff", b"X\n", b"X-Y", b"BASH_FUNC_x%%"))
+    odd = st.sampled_from(sorted(ODD_VARIABLES))
     locale = st.tuples(st.sampled_from(NAMES_OF_LOCALES), st.sampled_from(LOCALES))
     given = st.tuples(st.sampled_from((b"USER", b"HOME", b"SHELL")), st.sampled_from((b"", b"/old", b"root")))
     any_pair = st.tuples(st.one_of(plain, odd), st.one_of(st.just(b"="), fields(0, 30)))

@@ -31,7 +31,7 @@ class Seen:
         pid: its number.
         argv: its arguments, from the zeroth on.
         environ: its environment, NAME=VALUE, in order.
-        descriptors: number: what it is and with which flags it is open.
+        descriptors: number: what it is, with device and inode, and the flags with which it is open.
         status: the lines of /proc/PID/status.
         limits: the lines of /proc/PID/limits.
         directory: where it is.
@@ -82,7 +82,9 @@ def look_at(pid: int) -> Seen:
         info = dict(
             line.split(":", 1) for line in _read(f"{place}/fdinfo/{number}").decode().splitlines() if ":" in line
         )
-        descriptors[int(number)] = (os.readlink(f"{place}/fd/{number}"), info["flags"].strip())
+        what = os.stat(f"{place}/fd/{number}")
+        name = f"{os.readlink(f'{place}/fd/{number}')} ({what.st_dev}, {what.st_ino})"
+        descriptors[int(number)] = (name, info["flags"].strip())
     return Seen(
         pid=pid,
         argv=tuple(_read(f"{place}/cmdline").split(b"\0")[:-1]),
@@ -124,9 +126,12 @@ def behind(target: Verifier, state: State, record: bytes | None = None) -> tuple
         files = dict(state.descriptors)
         for number in (0, 1, 2):
             if number not in files:
-                files[number] = os.open("/dev/null", os.O_RDWR) if number == 0 else os.memfd_create("checkpw-conform")
+                files[number] = (
+                    os.open("/dev/null", os.O_RDWR) if number == 0 else os.memfd_create(f"checkpw-conform-{number}")
+                )
                 stack.callback(os.close, files[number])
         open_files = {number: source for number, source in files.items() if source >= 0}
+        given = directly(target, state, open_files)  # first: what is changed in a file would show in both
         reading, writing = os.pipe()
         stack.callback(os.close, reading)
         process = stack.enter_context(target.begin(prog, _state(state, {**open_files, 3: reading})))
@@ -146,7 +151,7 @@ def behind(target: Verifier, state: State, record: bytes | None = None) -> tuple
             seen = dataclasses.replace(look_at(pid), began=process.pid, company=company)
         except PermissionError:
             raise NotJudged("what PROG is given cannot be seen by this user; root can") from None
-        return seen, directly(target, state, open_files)
+        return seen, given
 
 
 def _state(state: State, descriptors: Mapping[int, int]) -> State:
