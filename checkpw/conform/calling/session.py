@@ -58,8 +58,12 @@ class Session:
         with theirs, open(self.log, "ab") as log, open(os.devnull, "r+b", buffering=0) as null:
             descriptors = {0: theirs.fileno(), 1: theirs.fileno(), 2: log.fileno()}
             descriptors |= dict.fromkeys(occupied, null.fileno())
-            program = process.find_program(argv[0], environ)
-            self.process = process.start([program, *argv[1:]], process.State(environ, descriptors))
+            try:
+                program = process.find_program(argv[0], environ)
+                self.process = process.start([program, *argv[1:]], process.State(environ, descriptors))
+            except BaseException:
+                self._socket.close()
+                raise
 
     def __enter__(self) -> Self:
         return self
