@@ -20,7 +20,7 @@ from checkpw.conform.verifying.verdicts import PRACTICE
 FALSE_ALARMS = 0.0001
 """How often equal times are called different: one time in 10,000."""
 
-MOST_PAIRS, FEWEST_PAIRS = 120, 20
+MOST_PAIRS, FEWEST_PAIRS, PAIRS_PER_EXAMPLE = 120, 30, 4
 
 SECONDS = 20.0
 """How long the measurement may take at most, about."""
@@ -55,7 +55,8 @@ def same_time(target: Verifier, trials: Trials) -> None:
     target.needs_yes()
     chance = random.Random(trials.seed)  # noqa: S311  an order and names, nothing secret
     wrong, unknown = _pair(target, trials, chance)
-    pairs = min(MOST_PAIRS, int(SECONDS / max(0.0001, wrong[1] + unknown[1])))
+    wanted = min(MOST_PAIRS, max(FEWEST_PAIRS, PAIRS_PER_EXAMPLE * trials.examples))
+    pairs = min(wanted, int(SECONDS / max(0.0001, wrong[1] + unknown[1])))
     if pairs < FEWEST_PAIRS:
         raise NotJudged(f"an answer takes {wrong[1]:.1f} s: fewer than {FEWEST_PAIRS} pairs in {SECONDS:.0f} s")
     measured = [_pair(target, trials, chance) for _ in range(pairs)]

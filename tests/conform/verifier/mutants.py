@@ -525,8 +525,13 @@ MUTANTS = (
     Mutant(
         "crowd-behaves-like-one",
         "one at a time",
-        _STORE,
-        "    import fcntl\n    lock = open(path)\n    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)\n" + _STORE,
+        "    login, password = split(",
+        _first(
+            "    login, password = split(",
+            "import fcntl",
+            "lock = open(argv[1])",
+            "fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        ),
     ),
     Mutant(
         "store-down-is-trouble",
