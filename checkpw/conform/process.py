@@ -28,6 +28,7 @@ __all__ = [
     "Process",
     "State",
     "find_program",
+    "nothing",
     "quote_printf",
     "recipe",
     "run",
@@ -203,6 +204,15 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def nothing() -> int:
+    """Return a descriptor from which nothing can be read, and to which anything can be written.
+
+    It takes the place of /dev/null, which is everybody's: there are programs that change owner and mode of what they
+    have as descriptor 0, and as root they can (checkpassword.login of fgetty does, for it is meant for terminals).
+    """
+    return os.memfd_create("checkpw-conform-nothing")
 
 
 def find_program(name: str | bytes, environ: Mapping[bytes, bytes]) -> bytes:

@@ -6,7 +6,7 @@ import time
 
 from checkpw.conform.accounts import record
 from checkpw.conform.model import NotJudged, Property, Severity
-from checkpw.conform.process import KitFailure, Process, State, run, signal_name
+from checkpw.conform.process import KitFailure, Process, State, nothing, run, signal_name
 from checkpw.conform.trials import Trials
 from checkpw.conform.verifying.target import RAN, TRUE, Verifier, give
 from checkpw.conform.verifying.verdicts import INTERFACE, PRACTICE
@@ -29,7 +29,7 @@ def crowd_behaves_like_one(target: Verifier, trials: Trials) -> None:
     alone = [target.ask(given).status for given in questions]
     trials.ran(len(questions))
     with contextlib.ExitStack() as stack:
-        null = os.open("/dev/null", os.O_RDWR)
+        null = nothing()
         stack.callback(os.close, null)
         started: list[Process] = []
         held: list[int] = []
@@ -92,7 +92,7 @@ def _shell(target: Verifier, command: str) -> None:
     Raises:
         KitFailure: it did not leave with 0.
     """
-    null = os.open("/dev/null", os.O_RDWR)
+    null = nothing()
     try:
         words = [b"/bin/sh", b"-c", os.fsencode(command)]
         done = run(words, State(target.environ, {0: null}), patience=SHELL_PATIENCE, leaves_others=True)

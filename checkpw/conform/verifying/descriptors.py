@@ -1,6 +1,7 @@
 """Descriptors: 3 is read and closed, whatever it is, and all others belong to the program that is run."""
 
 import contextlib
+import fcntl
 import functools
 import os
 import socket
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from checkpw.conform.accounts import record
 from checkpw.conform.model import Property, Severity
-from checkpw.conform.process import Outcome
+from checkpw.conform.process import Outcome, nothing
 from checkpw.conform.trials import Trials
 from checkpw.conform.verifying import witness
 from checkpw.conform.verifying.target import MARK, RAN, TRUE, Verifier, seen, unread
@@ -44,11 +45,11 @@ def unreadable_descriptor_3(target: Verifier, trials: Trials) -> None:
     """Ask with a descriptor 3 that is a directory, or open for writing only."""
     target.needs_yes()
     for path, flags, what in (
-        ("/", os.O_RDONLY, "with a directory as descriptor 3"),
-        ("/dev/null", os.O_WRONLY, "with a descriptor 3 that is open for writing only"),
+        (target.directory, os.O_RDONLY, "with a directory as descriptor 3"),
+        (target.marker, os.O_WRONLY, "with a descriptor 3 that is open for writing only"),
     ):
 
-        def ask(path: str = path, flags: int = flags, what: str = what) -> None:
+        def ask(path: bytes = path, flags: int = flags, what: str = what) -> None:
             descriptor = os.open(path, flags)
             try:
                 _is_trouble(target, target.ask(None, (target.marker,), descriptors={3: descriptor}), what)
@@ -207,8 +208,9 @@ def _with_further(target: Verifier, numbers: frozenset[int]) -> tuple[witness.Se
         reading, writing = os.pipe()
         stack.callback(os.close, reading)
         stack.callback(os.close, writing)
-        file = os.open("/dev/null", os.O_RDWR | os.O_APPEND | os.O_NONBLOCK)
+        file = nothing()
         stack.callback(os.close, file)
+        fcntl.fcntl(file, fcntl.F_SETFL, os.O_APPEND | os.O_NONBLOCK)
         kinds = (reading, writing, file)
         return witness.behind(target, target.state(descriptors={n: kinds[n % 3] for n in numbers}))
 
@@ -219,6 +221,30 @@ def _list(descriptors: Mapping[int, object]) -> str:
 
 def _about_descriptors(target: Verifier, expected: str, words: str) -> Exception:
     return target.violation(expected, words, target.account.record, (b"ls", b"-l", b"/proc/self/fd"))
+
+
+def leaves_files_alone(target: Verifier, trials: Trials) -> None:
+    """Look whether owner and mode of what is open as 0, 1 and 2 are what they were."""
+    target.needs_prog()
+
+    def ask(number: int) -> None:
+        descriptor = nothing()
+        try:
+            before = _owner_and_mode(descriptor)
+            target.ask(target.account.record, (target.marker_without_words,), descriptors={number: descriptor})
+            after = _owner_and_mode(descriptor)
+        finally:
+            os.close(descriptor)
+        if after != before:
+            raise _about_descriptors(target, f"descriptor {number} left as it was: {before}", after)
+
+    for number in (0, 1, 2):
+        trials.once(functools.partial(ask, number))
+
+
+def _owner_and_mode(descriptor: int) -> str:
+    found = os.fstat(descriptor)
+    return f"mode {found.st_mode & 0o7777:o}, owner {found.st_uid}, group {found.st_gid}"
 
 
 def closed_standard_descriptors(target: Verifier, trials: Trials) -> None:
@@ -311,6 +337,13 @@ PROPERTIES: tuple[Property, ...] = (
         "PROG has each descriptor of the caller but 3, the same file and with the same flags.",
         INTERFACE,
         hands_on_descriptors,
+    ),
+    Property(
+        "leaves-files-alone",
+        Severity.SHOULD,
+        "Owner and mode of what is open as 0, 1 and 2 stay as they were: it may be everybody's /dev/null.",
+        PRACTICE,
+        leaves_files_alone,
     ),
     Property(
         "answers-with-descriptors-closed",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from checkpw.conform import strategies
 from checkpw.conform.accounts import Account, record
 from checkpw.conform.model import NotJudged, Property, Severity
-from checkpw.conform.process import Process, signal_name
+from checkpw.conform.process import Process, nothing, signal_name
 from checkpw.conform.trials import Trials
 from checkpw.conform.verifying import witness
 from checkpw.conform.verifying.target import RAN, Verifier, give, wait_until_read
@@ -238,7 +238,7 @@ def _watch(target: Verifier, sent: bytes, secret: bytes, given: frozenset[bytes]
     with contextlib.ExitStack() as stack:
         reading, writing = os.pipe()
         stack.callback(os.close, reading)
-        null = os.open("/dev/null", os.O_RDWR)
+        null = nothing()
         stack.callback(os.close, null)
         state = target.state(descriptors={0: null, 1: null, 2: null, 3: reading})
         process = stack.enter_context(target.begin((b"true",), state))

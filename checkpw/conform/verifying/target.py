@@ -16,7 +16,7 @@ from typing import Self
 
 from checkpw.conform.accounts import Account
 from checkpw.conform.model import NotJudged, Violation
-from checkpw.conform.process import KitFailure, Outcome, Process, State, find_program, run, start
+from checkpw.conform.process import KitFailure, Outcome, Process, State, find_program, nothing, run, start
 from checkpw.conform.profiles import DJB, Profile
 from checkpw.conform.shell import recipe
 
@@ -345,7 +345,7 @@ def wait_until_read(descriptor: int, process: Process, deadline: float) -> bool:
 def _filled(stack: contextlib.ExitStack, content: bytes) -> int:
     """Return a descriptor from which some bytes can be read, and then the end."""
     if not content:
-        descriptor = os.open("/dev/null", os.O_RDWR)
+        descriptor = nothing()
         stack.callback(os.close, descriptor)
         return descriptor
     reading, writing = os.pipe()

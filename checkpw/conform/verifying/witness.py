@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from checkpw.conform.model import NotJudged
-from checkpw.conform.process import Process, State, signal_name, start
+from checkpw.conform.process import Process, State, nothing, signal_name, start
 from checkpw.conform.verifying.target import Verifier, give
 
 OF_GLIBC = 1 << 31 | 1 << 32
@@ -126,9 +126,7 @@ def behind(target: Verifier, state: State, record: bytes | None = None) -> tuple
         files = dict(state.descriptors)
         for number in (0, 1, 2):
             if number not in files:
-                files[number] = (
-                    os.open("/dev/null", os.O_RDWR) if number == 0 else os.memfd_create(f"checkpw-conform-{number}")
-                )
+                files[number] = nothing()
                 stack.callback(os.close, files[number])
         open_files = {number: source for number, source in files.items() if source >= 0}
         given = directly(target, state, open_files)  # first: what is changed in a file would show in both

@@ -269,6 +269,7 @@ MUTANTS = (
         "    os.dup2(1, 2)\n" + _CLOSE,
         missed="two files of the same name looked the same: device and inode are compared now",
     ),
+    Mutant("leaves-files-alone", "as a terminal", _STORE, "    os.fchmod(0, 0o622)\n" + _STORE),
     Mutant("answers-with-descriptors-closed", "needs a log", _STORE, "    os.fstat(2)\n" + _STORE),
     Mutant(
         "hands-on-closed-descriptors",
