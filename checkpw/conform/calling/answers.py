@@ -51,8 +51,12 @@ def accepted(caller: Caller, trials: Trials) -> None:
     is_right = reply.kind is Kind.YES and reply.code in (0, 235)
     if caller.is_chain:
         is_right = reply.kind not in (Kind.NO, Kind.LATER)
-    if not is_right:
-        raise _unlike(caller, "235" if caller.language is Language.SMTP else "+OK", reply, YES)
+    if is_right:
+        return
+    if reply.kind is Kind.CLOSED and caller.language is Language.POP3:
+        expected = "+OK (or, where the checker runs the session, {probe} and a program that speaks POP3 in the command)"
+        raise _unlike(caller, expected, reply, YES)
+    raise _unlike(caller, "235" if caller.language is Language.SMTP else "+OK", reply, YES)
 
 
 def never_yes(caller: Caller, trials: Trials) -> None:

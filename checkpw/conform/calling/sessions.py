@@ -141,16 +141,16 @@ def _play(caller: Caller, client: Client, steps: tuple[Step, ...]) -> None:
         wire += step.attempt.wire
         if reply.kind is Kind.CLOSED or reply.code == 421:
             return
+        recipe = caller.recipe(wire, YES if is_in else NO)
         if step.attempt.fields and not is_in:
             require_exact(caller, step.attempt, reply, calls, third_fields(caller, client.greeting))
             is_in = step.status == 0
+            if (reply.kind is Kind.YES) != is_in:
+                raise Violation("235" if is_in else "a refusal", str(reply), given=wire, recipe=recipe)
         elif calls:
-            raise Violation("no call", f"one with {calls[0].record!a}", given=wire, recipe=caller.recipe(wire))
+            raise Violation("no call", f"one with {calls[0].record!a}", given=wire, recipe=recipe)
         elif reply.kind not in (Kind.NO, Kind.LATER):
-            raise Violation("a refusal", str(reply), given=wire, recipe=caller.recipe(wire))
-        if step.attempt.fields and calls and (reply.kind is Kind.YES) != is_in:
-            wanted = "235" if is_in else "a refusal"
-            raise Violation(wanted, str(reply), given=wire, recipe=caller.recipe(wire, Answer(status=step.status)))
+            raise Violation("a refusal", str(reply), given=wire, recipe=recipe)
         if step.relays and not is_in:
             require_shut(caller, client, "without a login", wire)
 

@@ -210,7 +210,7 @@ class Caller:
     def recipe(self, wire: bytes, answer: Answer = YES) -> str:
         """Return a shell line that shows by hand what comes of a dialogue."""
         start = b"EHLO client.example\r\n" if self.language is Language.SMTP else b""
-        return recipes.caller(self.argv, PLACE, start + wire + b"QUIT\r\n", answer)
+        return recipes.caller(self.argv, PLACE, start + wire + b"QUIT\r\n", answer, is_chain=self.is_chain)
 
     def _survey(self) -> None:
         session = self._start()
