@@ -12,7 +12,7 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, TextIO
@@ -22,15 +22,28 @@ import hypothesis
 from hypothesis.configuration import set_hypothesis_home_dir
 
 import checkpw
+from checkpw.conform import calling, verifying
+from checkpw.conform.calling.call import NO, YES
 from checkpw.conform.model import Property, Report
 from checkpw.conform.profiles import Profile
 from checkpw.conform.reporting import html, junit, tap, terminal, wording
 from checkpw.conform.reporting import json as as_json
 from checkpw.conform.reporting.progress import Display
 from checkpw.conform.run import Interrupted, KitFailure, Settings, run
+from checkpw.conform.verifying import Verifier
 from checkpw.errors import TemporaryFailure
 
 CONFORMS, DOES_NOT, TROUBLE = 0, 1, 111
+
+VERIFIER_RUNS, VERIFIER_RUNS_PER_EXAMPLE = 640, 10.2
+"""How often all properties of a verifier run it, and how often more for each value that they may try; counted."""
+
+VERIFIER_OVERHEAD, VERIFIER_WAITS = 0.006, 2.0
+"""Seconds that the kit itself takes for a run, measured on one core of 2.5 GHz, and those in which it only waits."""
+
+CALLER_RUNS, CALLER_RUNS_PER_EXAMPLE = 310, 2.6
+CALLER_DELAYS = 45
+"""How often the delay of a caller after a failure holds the kit up."""
 
 NO_DIALECT = Profile("none", "callers are held against the interface")
 
@@ -120,7 +133,8 @@ def judge(
     plan = Report(side, tuple(argv), settings.profile.name, seed, wishes.examples, (), time.time())
     try:
         with _interruptible(), _nothing_left_behind(), target:
-            paper.write(terminal.heading(plan, len(properties)) + "\n\n")
+            estimate = estimated(target, len(properties), wishes.examples)
+            paper.write(terminal.heading(plan, len(properties), estimate) + "\n\n")
             report = run(side, argv, target, properties, settings, display)
     except Interrupted as early:
         display.clear()
@@ -139,6 +153,35 @@ def judge(
     if not wording.judged_any(report):
         return TROUBLE
     return CONFORMS if wording.conforms(report, strict=wishes.strict) else DOES_NOT
+
+
+def estimated(target: Any, number: int, examples: int) -> float:
+    """Return about how many seconds a run will take, from how long the program takes to say yes and no.
+
+    Args:
+        target: entered.
+        number: of the properties that will be tried; as if each took as long as any other.
+        examples: how many values a property is tried on at most.
+    """
+    if isinstance(target, Verifier):
+        once = _seconds(lambda: target.ask(target.account.record))
+        whole = (once + VERIFIER_OVERHEAD) * (VERIFIER_RUNS + VERIFIER_RUNS_PER_EXAMPLE * examples) + VERIFIER_WAITS
+        return whole * number / len(verifying.PROPERTIES)
+    yes = _seconds(lambda: target.try_once(target.log_in(), YES))
+    no = _seconds(lambda: target.try_once(target.log_in(), NO))
+    whole = yes * (CALLER_RUNS + CALLER_RUNS_PER_EXAMPLE * examples) + max(0.0, no - yes) * CALLER_DELAYS
+    limit: float = target.hang_limit
+    return (whole + limit) * number / len(calling.PROPERTIES)
+
+
+def _seconds(ask: Callable[[], object]) -> float:
+    """Return how long something takes: the shorter of two, because the first reads what it needs from the disk."""
+    taken = []
+    for _ in range(2):
+        began = time.monotonic()
+        ask()
+        taken.append(time.monotonic() - began)
+    return min(taken)
 
 
 def _write_reports(report: Report, wishes: Wishes) -> None:
