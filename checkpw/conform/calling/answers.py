@@ -101,7 +101,7 @@ def not_there(caller: Caller, trials: Trials) -> None:
         reply = client.attempt(attempt)
         is_alive = caller.language is not Language.SMTP or client.ask(b"NOOP").kind is Kind.YES
     trials.ran()
-    recipe = caller.recipe(attempt.wire).replace("sh -c", "/nonexistent -c", 1)
+    recipe = caller.recipe(attempt.wire, None)
     expected = "a refusal when the checker cannot be executed"
     if reply.kind not in REFUSALS or not is_alive:
         seen = str(reply) if is_alive else f"{reply}, and an end of the session"
@@ -116,7 +116,7 @@ def not_there_temporary(caller: Caller, trials: Trials) -> None:
         reply = client.attempt(attempt)
     trials.ran()
     if reply.kind is not Kind.LATER:
-        recipe = caller.recipe(attempt.wire).replace("sh -c", "/nonexistent -c", 1)
+        recipe = caller.recipe(attempt.wire, None)
         raise Violation("454 when the checker cannot be executed", str(reply), given=attempt.wire, recipe=recipe)
 
 

@@ -207,8 +207,8 @@ class Caller:
             return attempts.plain(login, password)
         return attempts.login(login, password)
 
-    def recipe(self, wire: bytes, answer: Answer = YES) -> str:
-        """Return a shell line that shows by hand what comes of a dialogue."""
+    def recipe(self, wire: bytes, answer: Answer | None = YES) -> str:
+        """Return a shell line that shows by hand what comes of a dialogue; without an answer, of a missing checker."""
         start = b"EHLO client.example\r\n" if self.language is Language.SMTP else b""
         return recipes.caller(self.argv, PLACE, start + wire + b"QUIT\r\n", answer, is_chain=self.is_chain)
 

@@ -131,3 +131,9 @@ def test_a_recipe_of_a_chain(tmp_path):
         line = recipes.caller(argv, b"{probe}", b"", answer, is_chain=True)
         done = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, timeout=20, check=False)
         assert done.stdout == said
+
+
+def test_a_recipe_without_a_checker():
+    """There is a path in its place that leads to nothing."""
+    line = recipes.caller([b"server", b"-c", b"{probe} true"], b"{probe}", b"A", None)
+    assert line == "printf 'A' | server -c '/nonexistent true'"
