@@ -6,6 +6,8 @@ import os
 import pwd
 import resource
 import signal
+import socket
+import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -17,7 +19,7 @@ from checkpw.conform.model import NotJudged, Property, Severity
 from checkpw.conform.process import Process, nothing, signal_name
 from checkpw.conform.trials import Trials
 from checkpw.conform.verifying import witness
-from checkpw.conform.verifying.target import RAN, Verifier, give, wait_until_read
+from checkpw.conform.verifying.target import RAN, Verifier, give, unread, wait_until_read
 from checkpw.conform.verifying.verdicts import INTERFACE, PRACTICE
 
 OF_THE_ACCOUNT = (b"USER", b"HOME", b"SHELL")
@@ -26,6 +28,8 @@ SHORTEST_SECRET = 5  # bytes; a shorter password may be part of a word by chance
 
 FOREIGN_GROUPS = (60001, 60002, 60003)
 """Groups that root has when the program under test begins, and PROG must not have."""
+
+POLL = 0.001  # seconds
 
 GROUPS, STATUS = (b"id",), (b"cat", b"/proc/self/status")
 
@@ -55,6 +59,58 @@ def survives_signals(target: Verifier, trials: Trials) -> None:
 
     numbers = st.lists(st.sampled_from(harmless), min_size=1, max_size=6)
     trials.each(st.tuples(numbers, st.integers(1, len(whole) - 1)), ask, most=12)
+
+
+def reads_on_after_eintr(target: Verifier, trials: Trials) -> None:
+    """Have read(2) of descriptor 3 fail with EINTR, in the midst of the record.
+
+    That happens to a program without signal handlers, too: reading a socket that has a time limit (SO_RCVTIMEO) is not
+    restarted when the process was stopped and goes on (signal(7)).
+    """
+    target.needs_yes()
+
+    def ask(*, is_good: bool) -> None:
+        account = target.account
+        whole = account.record if is_good else record(account.login, account.password + b"-")
+        status = _ask_with_eintr(target, whole)
+        if status != (0 if is_good else 1):
+            words = "no end within the time limit" if status is None else f"exit {status}"
+            expected = f"{'yes, exit 0' if is_good else 'no, exit 1'}, after read was interrupted (EINTR)"
+            raise target.violation(expected, words, whole)
+
+    for is_good in (True, False):
+        trials.once(functools.partial(ask, is_good=is_good))
+
+
+def _ask_with_eintr(target: Verifier, whole: bytes) -> int | None:
+    ours, theirs = socket.socketpair()
+    null = nothing()
+    with ours, theirs, contextlib.ExitStack() as stack:
+        stack.callback(os.close, null)
+        long = struct.pack("ll", int(4 * target.patience), 0)
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, long)
+        state = target.state(descriptors={0: null, 1: null, 2: null, 3: theirs.fileno()})
+        process = stack.enter_context(target.begin((b"true",), state))
+        deadline = time.monotonic() + target.patience
+        for piece in (whole[:2], whole[2:]):
+            ours.sendall(piece)
+            while unread(theirs.fileno()) and not process.has_ended() and time.monotonic() < deadline:
+                time.sleep(POLL)
+            for _ in range(2):
+                _reach(process, b"S", deadline)
+                process.signal(signal.SIGSTOP)
+                _reach(process, b"T", deadline)
+                process.signal(signal.SIGCONT)
+        ours.shutdown(socket.SHUT_WR)
+        return process.wait(max(0.0, deadline - time.monotonic()))
+
+
+def _reach(process: Process, wanted: bytes, deadline: float) -> None:
+    """Wait until a process waits (S) or is stopped (T), at two looks one after the other."""
+    looks = 0
+    while looks < 2 and not process.has_ended() and time.monotonic() < deadline:
+        looks = looks + 1 if witness.state_of(process.pid) == wanted else 0
+        time.sleep(POLL)
 
 
 def signal_dispositions(target: Verifier, trials: Trials) -> None:
@@ -364,9 +420,16 @@ PROPERTIES: tuple[Property, ...] = (
     Property(
         "survives-signals",
         Severity.MUST,
-        "Reading goes on after a signal that ends nobody, and after a stop (EINTR).",
+        "Reading goes on after signals that end nobody, and after a stop.",
         "checkpassword 0.90",
         survives_signals,
+    ),
+    Property(
+        "reads-on-after-eintr",
+        Severity.MUST,
+        "Reading goes on after a read(2) that was interrupted (EINTR).",
+        "checkpassword 0.90",
+        reads_on_after_eintr,
     ),
     Property(
         "hands-on-signal-dispositions",

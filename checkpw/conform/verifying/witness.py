@@ -189,7 +189,7 @@ def _is_settled(target: Verifier, pid: int) -> bool:
     try:
         if os.readlink(os.fsencode(f"/proc/{pid}/exe")) != target.stayer:
             return False
-        return _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[0] == b"S"
+        return state_of(pid) == b"S"
     except (FileNotFoundError, ProcessLookupError):
         return False
     except PermissionError:
@@ -202,6 +202,14 @@ def _is_settled(target: Verifier, pid: int) -> bool:
 def _kill(pid: int) -> None:
     with contextlib.suppress(OSError):
         os.kill(pid, signal.SIGKILL)
+
+
+def state_of(pid: int) -> bytes:
+    """Return the letter of the state of a process, b"" for one that is gone."""
+    try:
+        return _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[0]
+    except OSError:
+        return b""
 
 
 def session_of(leader: int) -> Iterator[int]:

@@ -206,6 +206,18 @@ MUTANTS = (
         _READ,
         "    _signal.signal(_signal.SIGCONT, lambda *_: leave(NO))\n" + _READ,
     ),
+    Mutant(
+        "reads-on-after-eintr",
+        "any error is one",
+        _READ,
+        _first(
+            "    while (size := libc.read(3, buffer, 513)) and (piece := buffer.raw[:size]):",
+            "import ctypes",
+            "libc = ctypes.CDLL(None)",
+            "buffer = ctypes.create_string_buffer(513)",
+        ),
+        missed="no program without signal handlers was ever interrupted",
+    ),
     # --- descriptors
     Mutant(
         "closed-descriptor-3-is-trouble",
