@@ -8,7 +8,8 @@ from checkpw.conform.accounts import record
 from checkpw.conform.model import NotJudged, Property, Severity
 from checkpw.conform.process import KitFailure, Process, State, nothing, run, signal_name
 from checkpw.conform.trials import Trials
-from checkpw.conform.verifying.target import RAN, TRUE, Verifier, give
+from checkpw.conform.verifying.feeding import give
+from checkpw.conform.verifying.target import RAN, TRUE, Verifier
 from checkpw.conform.verifying.verdicts import INTERFACE, PRACTICE
 
 AT_ONCE = 100

@@ -14,7 +14,8 @@ from checkpw.conform.model import Property, Severity
 from checkpw.conform.process import Outcome, nothing
 from checkpw.conform.trials import Trials
 from checkpw.conform.verifying import witness
-from checkpw.conform.verifying.target import MARK, RAN, TRUE, Verifier, seen, unread
+from checkpw.conform.verifying.feeding import unread
+from checkpw.conform.verifying.target import MARK, RAN, TRUE, Verifier, seen
 from checkpw.conform.verifying.verdicts import INTERFACE, PRACTICE
 
 FURTHER = (4, 5, 6, 9, 20, 100)

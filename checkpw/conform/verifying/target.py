@@ -2,13 +2,9 @@
 
 import contextlib
 import errno
-import fcntl
 import os
-import select
 import shutil
-import struct
 import tempfile
-import termios
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
@@ -19,6 +15,7 @@ from checkpw.conform.model import NotJudged, Violation
 from checkpw.conform.process import KitFailure, Outcome, Process, State, find_program, nothing, run, start
 from checkpw.conform.profiles import DJB, Profile
 from checkpw.conform.shell import recipe
+from checkpw.conform.verifying.feeding import give
 
 TRUE = (b"true",)
 """What a program under test is asked to run where only its verdict counts."""
@@ -27,8 +24,6 @@ RAN = 97
 """How the marker ends, so that its end is not taken for a verdict."""
 
 MARK = b"the marker ran\n"
-
-PATIENCE_FOR_A_PIECE = 0.2  # seconds after which a writer no longer waits for a reader who does not read
 
 
 class Verifier:
@@ -280,66 +275,6 @@ def seen(outcome: Outcome) -> str:
     """Say how a run ended, and the first line of what it complained about."""
     said = outcome.stderr.strip().splitlines()[:1]
     return outcome.words + (f", and it said {said[0].decode('ascii', 'backslashreplace')[:200]!a}" if said else "")
-
-
-def give(
-    descriptor: int,
-    pieces: Sequence[bytes],
-    process: Process,
-    deadline: float,
-    *,
-    between: Callable[[Process], None] | None = None,
-    waits: bool = False,
-) -> None:
-    """Write pieces to a program until all are written, it has closed its end, or time is up.
-
-    Args:
-        descriptor: the writing end of a pipe or of a socket.
-        pieces: what to write.
-        process: who reads.
-        deadline: of time.monotonic.
-        between: called between two pieces.
-        waits: after each piece until it was read, though not for long.
-    """
-    os.set_blocking(descriptor, False)
-    for at, piece in enumerate(pieces):
-        if at and between is not None:
-            between(process)
-        rest = piece
-        while rest and time.monotonic() < deadline:
-            try:
-                rest = rest[os.write(descriptor, rest) :]
-            except BlockingIOError:
-                if not _wait_until_writable(descriptor, process, deadline):
-                    return
-            except (BrokenPipeError, ConnectionResetError):
-                return
-        if waits:
-            wait_until_read(descriptor, process, min(deadline, time.monotonic() + PATIENCE_FOR_A_PIECE))
-
-
-def _wait_until_writable(descriptor: int, process: Process, deadline: float) -> bool:
-    poll = select.poll()
-    poll.register(descriptor, select.POLLOUT)
-    if process.fileno() >= 0:
-        poll.register(process.fileno(), select.POLLIN)
-    ready = dict(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
-    return descriptor in ready and process.fileno() not in ready
-
-
-def unread(descriptor: int) -> int:
-    """Return how many bytes wait in a pipe."""
-    (size,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, b"\0" * 4))
-    return int(size)
-
-
-def wait_until_read(descriptor: int, process: Process, deadline: float) -> bool:
-    """Wait until nothing is left in a pipe; tell whether that came about while the program ran."""
-    while unread(descriptor):
-        if process.has_ended() or time.monotonic() >= deadline:
-            return False
-        time.sleep(0.0002)
-    return not process.has_ended()
 
 
 def _filled(stack: contextlib.ExitStack, content: bytes) -> int:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 from checkpw.conform.model import NotJudged
 from checkpw.conform.process import Process, State, nothing, signal_name, start
-from checkpw.conform.verifying.target import Verifier, give
+from checkpw.conform.verifying.feeding import give
+from checkpw.conform.verifying.target import Verifier
 
 OF_GLIBC = 1 << 31 | 1 << 32
 """Signals 32 and 33: posix_spawn(3) of glibc ignores them in what it starts, and no program can see them."""
