@@ -11,6 +11,7 @@ import checkpw as package
 LAZY = {
     "ask": ("checkpw.cli.ask", "ask"),
     "completion": ("checkpw.cli.completion", "completion"),
+    "conform": ("checkpw.cli.conform", "conform"),
     "demo": ("checkpw.cli.demo", "demo"),
     "hash": ("checkpw.cli.hash", "hash_"),
     "install-programs": ("checkpw.cli.install", "install_programs"),

@@ -1,0 +1,36 @@
+"""Shell lines by which what the kit saw of a caller can be seen by hand: its checker is a line of shell.
+
+The lines are sent without waiting for replies, which every server has to stand.
+"""
+
+from collections.abc import Sequence
+
+from checkpw.conform import shell
+from checkpw.conform.calling.call import Answer
+
+BY_HAND = "/tmp/checker"  # noqa: S108  a name for a reader to replace
+NOT_THERE = "/nonexistent"
+
+
+def caller(argv: Sequence[bytes], place: bytes, wire: bytes, answer: Answer | None, *, is_chain: bool = False) -> str:
+    """Return a shell line that says something to a caller whose checker answers in a certain way.
+
+    Args:
+        argv: the command, with `place` for the checker.
+        place: what stands for it.
+        wire: what the client says.
+        answer: what the checker does; as far as a line of shell can do it; None for one that is not there.
+        is_chain: whether the checker runs the words behind it after a yes.
+    """
+    words = [word.replace(place, (BY_HAND if answer else NOT_THERE).encode()) for word in argv]
+    given = f"printf {shell.quote_printf(wire)} | "
+    if answer is None:
+        return given + shell.quote_all(words)
+    if all(word == place or place not in word for word in argv):
+        does = answer.shell()
+        if is_chain and answer.is_yes:
+            does = does.removesuffix("exit 0") + 'exec "$0" "$@" 3<&-'
+        checker = f"sh -c {shell.quote(does)}"
+        return given + " ".join(checker if word == place else shell.quote(word) for word in argv)
+    make = f"printf '#!/bin/sh\\n%s\\n' {shell.quote(answer.shell())} >{BY_HAND}; chmod 755 {BY_HAND}; "
+    return make + given + shell.quote_all(words)

@@ -1,0 +1,363 @@
+"""Descriptors: 3 is read and closed, whatever it is, and all others belong to the program that is run."""
+
+import contextlib
+import fcntl
+import functools
+import os
+import socket
+from collections.abc import Mapping
+
+from hypothesis import strategies as st
+
+from checkpw.conform.accounts import record
+from checkpw.conform.model import Property, Severity
+from checkpw.conform.process import Outcome, nothing
+from checkpw.conform.trials import Trials
+from checkpw.conform.verifying import witness
+from checkpw.conform.verifying.feeding import unread
+from checkpw.conform.verifying.target import MARK, RAN, TRUE, Verifier, seen
+from checkpw.conform.verifying.verdicts import INTERFACE, PRACTICE
+
+FURTHER = (4, 5, 6, 9, 20, 100)
+"""Numbers of descriptors that a caller may have open besides."""
+
+CAT = (b"/bin/cat",)
+
+
+def closed_descriptor_3(target: Verifier, trials: Trials) -> None:
+    """Ask without a descriptor 3."""
+    target.needs_yes()
+
+    def ask() -> None:
+        answer = target.ask(None, (target.marker,))
+        _is_trouble(target, answer, "without a descriptor 3")
+
+    trials.once(ask)
+
+
+def _is_trouble(target: Verifier, answer: Outcome, what: str) -> None:
+    expected = f"{what} exit 111 or 2, and nothing run"
+    target.must_leave(
+        answer, {111, 2}, (target.profile.temporary | target.profile.misuse) - {1}, expected, None, (target.marker,)
+    )
+
+
+def unreadable_descriptor_3(target: Verifier, trials: Trials) -> None:
+    """Ask with a descriptor 3 that is a directory, or open for writing only."""
+    target.needs_yes()
+    for path, flags, what in (
+        (target.directory, os.O_RDONLY, "with a directory as descriptor 3"),
+        (target.marker, os.O_WRONLY, "with a descriptor 3 that is open for writing only"),
+    ):
+
+        def ask(path: bytes = path, flags: int = flags, what: str = what) -> None:
+            descriptor = os.open(path, flags)
+            try:
+                _is_trouble(target, target.ask(None, (target.marker,), descriptors={3: descriptor}), what)
+            finally:
+                os.close(descriptor)
+
+        trials.once(ask)
+
+
+def reads_a_file(target: Verifier, trials: Trials) -> None:
+    """Ask by way of a file, which is read from where it stands."""
+    target.needs_yes()
+
+    def ask(tried: tuple[bytes, bool]) -> None:
+        before, is_good = tried
+        given = _record(target, is_good=is_good)
+        with contextlib.ExitStack() as stack:
+            descriptor = os.memfd_create("checkpw-conform-3")
+            stack.callback(os.close, descriptor)
+            os.write(descriptor, before + given)
+            os.lseek(descriptor, len(before), os.SEEK_SET)
+            _answer(target, target.ask(None, descriptors={3: descriptor}), given, "from a file", is_good=is_good)
+
+    trials.each(st.tuples(st.binary(max_size=20), st.booleans()), ask, most=6)
+
+
+def reads_a_socket(target: Verifier, trials: Trials) -> None:
+    """Ask by way of a socket."""
+    target.needs_yes()
+
+    def ask(*, is_good: bool) -> None:
+        given = _record(target, is_good=is_good)
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.sendall(given)
+            ours.shutdown(socket.SHUT_WR)
+            answer = target.ask(None, descriptors={3: theirs.fileno()})
+            _answer(target, answer, given, "from a socket", is_good=is_good)
+
+    for is_good in (True, False):
+        trials.once(functools.partial(ask, is_good=is_good))
+
+
+def _record(target: Verifier, *, is_good: bool) -> bytes:
+    account = target.account
+    return account.record if is_good else record(account.login, account.password + b"-")
+
+
+def _answer(target: Verifier, answer: Outcome, given: bytes, what: str, *, is_good: bool) -> None:
+    if is_good:
+        target.must_accept(answer, given, what=f"{what} yes")
+    else:
+        target.must_reject(answer, given, what=f"{what} no")
+
+
+def nothing_on_stdout(target: Verifier, trials: Trials) -> None:
+    """Look at descriptor 1 after every kind of answer."""
+    target.needs_yes()
+    account = target.account
+    questions: tuple[tuple[bytes | None, tuple[bytes, ...], bytes], ...] = (
+        (account.record, TRUE, b""),
+        (account.record, (target.marker,), MARK),
+        (account.record, (target.directory + b"/missing",), b""),
+        (account.record, (), b""),
+        (record(account.login, account.password + b"-"), TRUE, b""),
+        (record(b"no-such-login", b"x"), TRUE, b""),
+        (account.record + b"t" * 600, TRUE, b""),
+        (account.login, TRUE, b""),
+        (b"", TRUE, b""),
+        (None, TRUE, b""),
+    )
+    for given, prog, expected in questions:
+
+        def ask(given: bytes | None = given, prog: tuple[bytes, ...] = prog, expected: bytes = expected) -> None:
+            said = target.ask(given, prog).stdout
+            if said not in (expected, b""):
+                words = f"{said[:100].decode('ascii', 'backslashreplace')!a}"
+                raise target.violation("nothing on descriptor 1 but what PROG writes", words, given, prog)
+
+        trials.once(ask)
+
+
+def leaves_stdin(target: Verifier, trials: Trials) -> None:
+    """Look whether PROG can read all of descriptor 0 after a yes, and whether all is still there after a no."""
+    target.needs_prog()
+
+    def ask(tried: tuple[bytes, bool]) -> None:
+        content, is_good = tried
+        given = _record(target, is_good=is_good)
+        if is_good:
+            answer = target.ask(given, CAT, stdin=content)
+            if answer.stdout != content:
+                words = f"{len(answer.stdout)} bytes, {seen(answer)}"
+                raise target.violation(f"all {len(content)} bytes of descriptor 0 for PROG", words, given, CAT)
+            return
+        reading, writing = os.pipe()
+        try:
+            os.write(writing, content)
+            os.close(writing)
+            target.ask(given, descriptors={0: reading})
+            left = unread(reading)
+        finally:
+            os.close(reading)
+        if left != len(content):
+            raise target.violation(f"all {len(content)} bytes of descriptor 0 left after a no", f"{left} left", given)
+
+    trials.each(st.tuples(st.binary(min_size=1, max_size=4000), st.booleans()), ask, most=10)
+
+
+# --- the descriptors of the program that is run
+
+
+def closes_descriptor_3(target: Verifier, trials: Trials) -> None:
+    """Look whether PROG has a descriptor 3, or another way to the same record."""
+    target.needs_prog()
+
+    def ask() -> None:
+        found, _ = witness.behind(target, target.state())
+        if 3 in found.descriptors:
+            raise _about_descriptors(target, "PROG without a descriptor 3", f"3 is {found.descriptors[3][0]}")
+
+    trials.once(ask)
+
+
+def adds_no_descriptor(target: Verifier, trials: Trials) -> None:
+    """Look whether PROG has a descriptor that the caller did not give."""
+    target.needs_prog()
+
+    def ask(numbers: frozenset[int]) -> None:
+        found, given = _with_further(target, numbers)
+        added = {n: found.descriptors[n][0] for n in sorted(set(found.descriptors) - set(given.descriptors)) if n != 3}
+        if added:
+            words = ", ".join(f"{number} is {what}" for number, what in added.items())
+            raise _about_descriptors(target, f"no descriptors but {_list(given.descriptors)}", words)
+
+    trials.each(st.frozensets(st.sampled_from(FURTHER)), ask, most=8)
+
+
+def hands_on_descriptors(target: Verifier, trials: Trials) -> None:
+    """Look whether PROG has every descriptor that the caller gave, as it was."""
+    target.needs_prog()
+
+    def ask(numbers: frozenset[int]) -> None:
+        found, given = _with_further(target, numbers)
+        for number, what in given.descriptors.items():
+            if found.descriptors.get(number) != what:
+                words = "closed" if number not in found.descriptors else " ".join(found.descriptors[number])
+                raise _about_descriptors(target, f"descriptor {number} as it was given: {' '.join(what)}", words)
+
+    some = st.frozensets(st.sampled_from(FURTHER))
+    trials.each(st.one_of(st.just(frozenset(FURTHER)), some), ask, most=8)
+
+
+def _with_further(target: Verifier, numbers: frozenset[int]) -> tuple[witness.Seen, witness.Seen]:
+    with contextlib.ExitStack() as stack:
+        reading, writing = os.pipe()
+        stack.callback(os.close, reading)
+        stack.callback(os.close, writing)
+        file = nothing()
+        stack.callback(os.close, file)
+        fcntl.fcntl(file, fcntl.F_SETFL, os.O_APPEND | os.O_NONBLOCK)
+        kinds = (reading, writing, file)
+        return witness.behind(target, target.state(descriptors={n: kinds[n % 3] for n in numbers}))
+
+
+def _list(descriptors: Mapping[int, object]) -> str:
+    return " ".join(map(str, sorted(descriptors))) or "none"
+
+
+def _about_descriptors(target: Verifier, expected: str, words: str) -> Exception:
+    return target.violation(expected, words, target.account.record, (b"ls", b"-l", b"/proc/self/fd"))
+
+
+def leaves_files_alone(target: Verifier, trials: Trials) -> None:
+    """Look whether owner and mode of what is open as 0, 1 and 2 are what they were."""
+    target.needs_prog()
+
+    def ask(number: int) -> None:
+        descriptor = nothing()
+        try:
+            before = _owner_and_mode(descriptor)
+            target.ask(target.account.record, (target.marker_without_words,), descriptors={number: descriptor})
+            after = _owner_and_mode(descriptor)
+        finally:
+            os.close(descriptor)
+        if after != before:
+            raise _about_descriptors(target, f"descriptor {number} left as it was: {before}", after)
+
+    for number in (0, 1, 2):
+        trials.once(functools.partial(ask, number))
+
+
+def _owner_and_mode(descriptor: int) -> str:
+    found = os.fstat(descriptor)
+    return f"mode {found.st_mode & 0o7777:o}, owner {found.st_uid}, group {found.st_gid}"
+
+
+def closed_standard_descriptors(target: Verifier, trials: Trials) -> None:
+    """Ask with any of 0, 1 and 2 closed."""
+    target.needs_prog()
+
+    def ask(tried: tuple[frozenset[int], bool]) -> None:
+        closed, is_good = tried
+        given = _record(target, is_good=is_good)
+        prog = (target.marker_without_words,)
+        changes = dict.fromkeys(closed, -1)
+        what = f"with {_list(dict.fromkeys(closed))} closed,"
+        if is_good:
+            answer = target.ask(given, prog, descriptors=changes)
+            target.must_accept(answer, given, prog, RAN, what=f"{what} yes")
+        else:
+            target.must_reject(target.ask(given, prog, descriptors=changes), given, prog, what=f"{what} no")
+
+    subsets = st.frozensets(st.integers(0, 2), min_size=1)
+    trials.each(st.tuples(subsets, st.booleans()), ask, most=14)
+
+
+def hands_on_closed_descriptors(target: Verifier, trials: Trials) -> None:
+    """Look whether what was closed is closed for PROG, too."""
+    target.needs_prog()
+
+    def ask(closed: frozenset[int]) -> None:
+        found, given = witness.behind(target, target.state(descriptors=dict.fromkeys(closed, -1)))
+        if set(found.descriptors) - {3} != set(given.descriptors):
+            expected = f"with {_list(dict.fromkeys(closed))} closed, PROG with {_list(given.descriptors)}"
+            raise _about_descriptors(target, expected, _list(found.descriptors))
+
+    trials.each(st.frozensets(st.integers(0, 2), min_size=1), ask, most=7)
+
+
+PROPERTIES: tuple[Property, ...] = (
+    Property(
+        "closed-descriptor-3-is-trouble",
+        Severity.MUST,
+        "Without a descriptor 3 the answer is exit 111, or 2, and nothing is run.",
+        "checkpassword 0.90",
+        closed_descriptor_3,
+    ),
+    Property(
+        "unreadable-descriptor-3-is-trouble",
+        Severity.MUST,
+        "A descriptor 3 that cannot be read is answered with exit 111, or 2: that is no wrong password.",
+        "checkpassword 0.90",
+        unreadable_descriptor_3,
+    ),
+    Property(
+        "reads-a-file",
+        Severity.MUST,
+        "Descriptor 3 may be a file, which is read from where it stands.",
+        INTERFACE,
+        reads_a_file,
+    ),
+    Property("reads-a-socket", Severity.MUST, "Descriptor 3 may be a socket.", INTERFACE, reads_a_socket),
+    Property(
+        "nothing-on-stdout",
+        Severity.MUST,
+        "Nothing is written to descriptor 1, which may be the network: it belongs to PROG.",
+        INTERFACE,
+        nothing_on_stdout,
+    ),
+    Property(
+        "leaves-stdin",
+        Severity.MUST,
+        "Nothing is read from descriptor 0: all of it is for PROG, or for the caller after a no.",
+        INTERFACE,
+        leaves_stdin,
+    ),
+    Property(
+        "closes-descriptor-3",
+        Severity.MUST,
+        "Descriptor 3 is closed before PROG is run.",
+        INTERFACE,
+        closes_descriptor_3,
+    ),
+    Property(
+        "adds-no-descriptor",
+        Severity.MUST,
+        "PROG has no descriptor that the caller did not give.",
+        INTERFACE,
+        adds_no_descriptor,
+    ),
+    Property(
+        "hands-on-descriptors",
+        Severity.MUST,
+        "PROG has each descriptor of the caller but 3, the same file and with the same flags.",
+        INTERFACE,
+        hands_on_descriptors,
+    ),
+    Property(
+        "leaves-files-alone",
+        Severity.SHOULD,
+        "Owner and mode of what is open as 0, 1 and 2 stay as they were: it may be everybody's /dev/null.",
+        PRACTICE,
+        leaves_files_alone,
+    ),
+    Property(
+        "answers-with-descriptors-closed",
+        Severity.MUST,
+        "With any of 0, 1 and 2 closed the answers are the same.",
+        PRACTICE,
+        closed_standard_descriptors,
+    ),
+    Property(
+        "hands-on-closed-descriptors",
+        Severity.SHOULD,
+        "What of 0, 1 and 2 was closed is closed for PROG, too.",
+        PRACTICE,
+        hands_on_closed_descriptors,
+    ),
+)

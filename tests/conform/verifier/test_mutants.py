@@ -1,0 +1,106 @@
+"""The kit judges a reference that is right, and more than a hundred that have one fault each."""
+
+import importlib.util
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import pytest
+from mutants import MUTANTS
+
+from checkpw.conform.model import Verdict
+from checkpw.conform.verifying import PROPERTIES
+
+PATIENCE = 240  # seconds for all properties, on a machine that is busy with other tests
+STRANGER = 54400
+
+OF_ROOT = ("drops-groups", "drops-uid", "drops-gid")
+
+# Judges the reference as a user whose home, package and interpreter are in a directory that everybody may enter.
+_AS_STRANGER = """
+import json, pathlib, sys
+sys.path[:0] = sys.argv[1:3]
+import judging
+with judging.reference_in_place() as directory:
+    text = (judging.HERE / "reference.py").read_text()
+    results = judging.judge_in(directory, text, (), examples=6)
+json.dump([(one.judged.name, one.verdict.value, one.why, str(one.violation)) for one in results], sys.stdout)
+"""
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda one: f"{one.property}: {one.name}")
+def test_a_fault_is_caught_by_the_property_that_names_it(perl, judge, reference, mutant, refuse):
+    """One property is tried on one fault, and fails with what was expected, what was seen, and how to see it."""
+    if mutant.needs_root and os.geteuid() != 0:
+        refuse("not run: needs root")
+    assert reference.count(mutant.old) == 1, mutant.old
+    (result,) = judge(reference.replace(mutant.old, mutant.new), mutant.property)
+    assert result.verdict is Verdict.FAILED, result
+    assert result.violation.expected
+    assert result.violation.seen
+    assert result.violation.recipe
+
+
+def test_each_property_is_there_for_a_fault():
+    """No property is without a mutant that it alone has to catch."""
+    assert {mutant.property for mutant in MUTANTS} == {one.name for one in PROPERTIES}
+
+
+def test_mutants_are_many_and_different():
+    """There are at least forty, and no two make the same change."""
+    assert len({(mutant.old, mutant.new) for mutant in MUTANTS}) == len(MUTANTS) >= 40
+
+
+def test_the_reference_passes(perl, judge, reference):
+    """A program that is right passes every property; without root, three of them are not judged."""
+    results = judge(reference, examples=6)
+    others = [one for one in results if one.verdict is not Verdict.PASSED]
+    wrong = {one.judged.name: one.why or str(one.violation) for one in others}
+    assert wrong == ({} if os.geteuid() == 0 else dict.fromkeys(OF_ROOT, "it takes root"))
+    assert len(results) == len(PROPERTIES)
+
+
+def test_the_reference_passes_as_an_ordinary_user(perl, root, refuse):
+    """Without root the same holds, and only what takes root is not judged."""
+    with tempfile.TemporaryDirectory(prefix="checkpw-kit-", dir="/tmp") as name:
+        library = pathlib.Path(name)
+        library.chmod(0o755)
+        for package in ("checkpw", "hypothesis", "_hypothesis_globals", "sortedcontainers", "attr"):
+            _copy_package(package, library)
+        shutil.copytree(pathlib.Path(__file__).parent, library / "verifier")
+        words = [sys.executable, "-I", "-c", _AS_STRANGER, name, f"{name}/verifier"]
+        words[:1] = [_everybodys_python(refuse)]
+        who = {"user": STRANGER, "group": STRANGER, "extra_groups": []}
+        done = subprocess.run(words, **who, cwd="/", env={}, capture_output=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    results = json.loads(done.stdout)
+    assert [one for one in results if one[1] != "passed"] == [
+        [name, "skipped", "it takes root", "None"] for name in OF_ROOT
+    ]
+    assert len(results) == len(PROPERTIES)
+
+
+def _copy_package(package, library):
+    found = importlib.util.find_spec(package)
+    if found is None:
+        return
+    if found.submodule_search_locations is None:
+        shutil.copy(found.origin, library)
+    else:
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(found.submodule_search_locations[0], library / package, ignore=ignore)
+
+
+def _everybodys_python(refuse):
+    for interpreter in (sys.executable, "/usr/bin/python3"):
+        words = [interpreter, "-I", "-c", "import sys; sys.exit(sys.version_info < (3, 11))"]
+        try:
+            if subprocess.run(words, user=STRANGER, cwd="/", check=False, capture_output=True).returncode == 0:
+                return interpreter
+        except OSError:
+            continue
+    return refuse("not run: unprivileged users, there is no Python that they may execute")
