@@ -22,7 +22,9 @@ LAYERS = (
     ("runners",),
     # 5 the processes of the resident server: each is given what it needs, and builds no door, store or checker
     ("service",),
-    # 6 programs: build everything
+    # 6 the conformance kit: it looks at programs, ours and others, from outside, and needs none of what they are made of
+    ("conform",),
+    # 7 programs: build everything
     ("cli",),
 )
 
@@ -66,8 +68,10 @@ EDGES = {
         *("checker", "credentials", "errors", "frames", "logline", "operations", "peer", "proxy", "runners", "sasl"),
         *("smtp", "submission", "tallies", "tickets"),
     },
+    "conform": {"chain"},
     "cli": {
-        *("accounts", "budget", "cdb", "certificates", "chain", "checker", "confine", "credentials", "errors", "fd3"),
+        *("accounts", "budget", "cdb", "certificates", "chain", "checker", "confine", "conform", "credentials"),
+        *("errors", "fd3"),
         *("frames", "hashes", "logline", "mess822", "names", "newhash", "notify", "operations", "outbound", "peer"),
         *("policy", "privileges", "queue", "runners", "secret", "service", "smtp", "submission", "tallies"),
         *("textfile", "tickets", "tls"),
@@ -102,6 +106,8 @@ THIRD_PARTY = {
     "passlib": "checkpw.hashes",
     "bcrypt": ("checkpw.hashes", "checkpw.newhash"),
     "_argon2_cffi_bindings": ("checkpw.hashes", "checkpw.newhash"),
+    "hypothesis": ("checkpw.conform.", "checkpw.cli.conforming"),
+    "pytest": "checkpw.conform.plugin",
     "uvloop": "checkpw.cli.",
     "prometheus_client": "checkpw.service.metrics",
 }

@@ -6,7 +6,7 @@ import re
 import pytest
 import source_tree
 
-LOGIC_TESTS = ("unit", "contracts", "transcripts", "properties", "programs")
+LOGIC_TESTS = ("unit", "contracts", "transcripts", "properties", "programs", "conform")
 """Directories whose tests look at modules one by one; the others look at the whole."""
 
 REACHED = {
@@ -17,6 +17,8 @@ REACHED = {
     "checkpw.accounts.system": "tests/programs/test_system_store.py, because it wants a passwd and a shadow of its own",
     "checkpw.chain": "tests/programs/test_hand_over.py, by the kernel's own account of the next program",
     "checkpw.cli.checkpassword": "tests/programs/test_checkpassword_exits.py starts it, as callers do",
+    "checkpw.cli.conform": "tests/programs/test_conform_cli.py runs it",
+    "checkpw.cli.conforming": "tests/programs/test_conform_cli.py, as above",
     "checkpw.cli.demo": "tests/programs/test_demo.py runs it, and tests/docs/test_readme.py",
     "checkpw.cli.exits": "tests/programs/test_checkpassword_exits.py; in a test's own process it would end that",
     "checkpw.cli.generation": "tests/programs/test_resident.py by the processes that it makes",
@@ -41,6 +43,7 @@ REACHED = {
     "checkpw.cli.ofmipd": "tests/programs/test_ofmipd_process.py starts it, as UCSPI servers do",
     "checkpw.cli.ofmipname": "tests/programs/test_ofmipname.py starts it",
     "checkpw.cli.settings": "tests/docs/test_ofmipd_page.py holds it against the page, value by value",
+    "checkpw.conform.plugin": "tests/unit/conform/test_plugin.py, in a pytest of its own",
     "checkpw.outbound": "tests/transcripts/data.txt and tests/transcripts/test_interruptions.py",
     "checkpw.privileges": "tests/programs/test_hand_over.py, because it cannot be undone in a test's own process",
     "checkpw.queue.base": "types that nobody executes",
@@ -70,16 +73,24 @@ def _named_or_imported_by_tests():
 TESTED = _named_or_imported_by_tests()
 
 
+MUTANTS = {
+    "checkpw.conform.verifying.": "tests/conform/verifier",
+    "checkpw.conform.calling.": "tests/conform/caller",
+    "checkpw.conform.reporting.": "tests/unit/conform/reporting",
+}
+"""Modules that begin so, and where programs with faults are, each found by the property that names its fault."""
+
+
 @pytest.mark.parametrize("name", [name for name, module in source_tree.modules().items() if not module.is_package])
 def test_each_module_has_a_test(name):
     """A test is named for the module or imports it, or the list says what looks at it instead."""
-    assert name in TESTED | set(REACHED)
+    assert name in TESTED | set(REACHED) or name.startswith(tuple(MUTANTS))
 
 
 def test_the_list_of_what_is_reached_otherwise_is_not_stale():
     """Each exception is about a module that there is, and names tests that there are."""
     assert set(REACHED) <= set(source_tree.modules())
-    for reason in REACHED.values():
+    for reason in [*REACHED.values(), *MUTANTS.values()]:
         for path in re.findall(r"tests/[\w/.]+", reason):
             assert (source_tree.ROOT / path).exists(), path
 
