@@ -141,10 +141,8 @@ def _luminance(colour):
 
 
 def _palettes():
-    return [
-        dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6})", block))
-        for block in re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)
-    ]
+    blocks = re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)
+    return [dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6})", block)) for block in blocks]
 
 
 @pytest.mark.parametrize("palette", _palettes(), ids=["light", "dark", "print"])
