@@ -491,7 +491,7 @@ MUTANTS = (
         "no-secret-shown",
         "to a helper",
         "    stored =",
-        "    import subprocess\n    subprocess.run([b'/bin/sh', b'-c', b'sleep 0.05', password], check=False)\n    stored =",
+        _first("    stored =", "import subprocess", "subprocess.run([b'/bin/sh', b'-c', b'sleep 0.05', password])"),
     ),
     Mutant(
         "no-secret-shown",
