@@ -13,9 +13,8 @@ import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from types import FrameType
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 import hypothesis
@@ -33,6 +32,9 @@ from checkpw.conform.run import Interrupted, KitFailure, Settings, run
 from checkpw.conform.verifying import Verifier
 from checkpw.errors import TemporaryFailure
 
+if TYPE_CHECKING:
+    from checkpw.cli.conform import Wishes
+
 CONFORMS, DOES_NOT, TROUBLE = 0, 1, 111
 
 VERIFIER_RUNS, VERIFIER_RUNS_PER_EXAMPLE = 640, 10.2
@@ -46,31 +48,6 @@ CALLER_DELAYS = 45
 """How often the delay of a caller after a failure holds the kit up."""
 
 NO_DIALECT = Profile("none", "callers are held against the interface")
-
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """What both commands are asked for.
-
-    Attributes:
-        globs: names of the properties to try; all of them if there is none.
-        examples: how many values a property is tried on at most.
-        seed: None for one that nobody has chosen.
-        strict: what only should hold counts as well.
-        form: what goes to standard output: "tap", "json" or "" for the report that people read.
-        junit: a file for JUnit XML.
-        html: a file for the page.
-        lists: only say which properties there are.
-    """
-
-    globs: tuple[str, ...]
-    examples: int
-    seed: int | None
-    strict: bool
-    form: str
-    junit: str | None
-    html: str | None
-    lists: bool
 
 
 class Paper:
@@ -108,7 +85,7 @@ def judge(
     target: Any,
     properties: Sequence[Property],
     profile: Profile | None,
-    wishes: Wishes,
+    wishes: "Wishes",
     environ: Mapping[str, str],
 ) -> int:
     """Run the kit, show how it goes, write the reports; return the exit status.
@@ -184,7 +161,7 @@ def _seconds(ask: Callable[[], object]) -> float:
     return min(taken)
 
 
-def _write_reports(report: Report, wishes: Wishes) -> None:
+def _write_reports(report: Report, wishes: "Wishes") -> None:
     for path, render in ((wishes.junit, junit.render), (wishes.html, html.render)):
         if path is not None:
             try:
@@ -197,7 +174,7 @@ def _write_reports(report: Report, wishes: Wishes) -> None:
         click.echo(render(report, strict=wishes.strict), nl=False)
 
 
-def show_list(properties: Sequence[Property], wishes: Wishes) -> int:
+def show_list(properties: Sequence[Property], wishes: "Wishes") -> int:
     """Say which properties there are, for people or as JSON; return the exit status."""
     if wishes.form == "json":
         pairs = [
