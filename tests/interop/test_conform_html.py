@@ -193,6 +193,7 @@ onload = () => {{
   const wide = [...page.querySelectorAll("main *")].filter(
       (one) => one.getBoundingClientRect().right > {width} + 0.5).map((one) => one.outerHTML.slice(0, 80));
   document.querySelector("pre").textContent = JSON.stringify({{
+    pres: [...page.querySelectorAll("pre")].every((one) => one.scrollWidth <= one.clientWidth),
     scrolled: root.scrollWidth, wide: wide, text: style("body").color, ground: style("body").backgroundColor,
     head: style("thead").position, row: style("tbody tr").display, select: style("pre.copy").userSelect,
     broken: style(".broken.failed").borderLeftColor}});
@@ -221,6 +222,7 @@ def test_it_fits_whatever_the_width(measure, width):
     seen = measure(samples.AWFUL, width)
     assert seen["scrolled"] <= width
     assert seen["wide"] == []
+    assert seen["pres"]
     assert seen["row"] == ("table-row" if width > 704 else "flex")
     assert seen["head"] == ("static" if width > 704 else "absolute")
     assert seen["select"] == "all"

@@ -101,6 +101,13 @@ def test_a_program_that_conforms(conform, good, place):
     assert list(place.iterdir()) == []
 
 
+def test_nothing_is_left_in_the_current_directory(conform, good, place):
+    """hypothesis keeps what it knows of bytes and letters elsewhere."""
+    done = conform("verifier", *JOE, "--select", "rejects-wrong-password", "--examples", "30", "--", good)
+    assert done.returncode == 0
+    assert list(place.iterdir()) == []
+
+
 def test_a_program_that_does_not(conform, bad, place):
     """1; and the shell line of the failure, given to a shell, shows the fault."""
     done = conform("verifier", *JOE, *FEW, "--json", "--", bad)
