@@ -3,13 +3,10 @@
 import contextlib
 import json
 import os
-import platform
-import pwd
 import secrets
 import shutil
 import signal
 import sys
-import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,11 +14,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
-import hypothesis
-from hypothesis.configuration import set_hypothesis_home_dir
 
-import checkpw
-from checkpw.conform import calling, verifying
+from checkpw.conform import calling, host, verifying
 from checkpw.conform.calling.call import NO, YES
 from checkpw.conform.model import Property, Report
 from checkpw.conform.profiles import Profile
@@ -106,10 +100,10 @@ def judge(
     style = terminal.Style(paper.is_coloured, max((len(one.name) for one in properties), default=0))
     display = Display(paper.write, style, paper.columns if paper.is_terminal else None)
     seed = secrets.randbelow(2**32) if wishes.seed is None else wishes.seed
-    settings = Settings(seed, wishes.examples, profile or NO_DIALECT, surroundings())
+    settings = Settings(seed, wishes.examples, profile or NO_DIALECT, host.surroundings())
     plan = Report(side, tuple(argv), settings.profile.name, seed, wishes.examples, (), time.time())
     try:
-        with _interruptible(), _nothing_left_behind(), target:
+        with _interruptible(), host.nothing_left_behind(), target:
             estimate = estimated(target, len(properties), wishes.examples)
             paper.write(terminal.heading(plan, len(properties), estimate) + "\n\n")
             report = run(side, argv, target, properties, settings, display)
@@ -192,29 +186,6 @@ def show_list(properties: Sequence[Property], wishes: "Wishes") -> int:
         else:
             click.echo(f"{one.name} ({one.severity.value}) {claim}")
     return CONFORMS
-
-
-def surroundings() -> tuple[tuple[str, str], ...]:
-    """Say what else a reader of a report must know: versions, the system, and who ran it."""
-    system = os.uname()
-    try:
-        name = pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        name = "nobody in the password file"
-    versions = f"checkpw {checkpw.__version__}, Python {platform.python_version()}"
-    return (
-        ("kit", f"{versions}, hypothesis {hypothesis.__version__}"),
-        ("system", f"{system.sysname} {system.release} {system.machine}"),
-        ("user", f"{name} (uid {os.geteuid()})"),
-    )
-
-
-@contextlib.contextmanager
-def _nothing_left_behind() -> Iterator[None]:
-    """Have hypothesis keep what it caches in a directory that goes away, and not in the current one."""
-    with tempfile.TemporaryDirectory(prefix="checkpw-hypothesis-") as name:
-        set_hypothesis_home_dir(name)
-        yield
 
 
 @contextlib.contextmanager
