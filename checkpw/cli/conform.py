@@ -6,6 +6,7 @@ runs: the help of checkpw does not wait for them.
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,7 +17,6 @@ from checkpw.conform import accounts, profiles
 from checkpw.errors import TemporaryFailure
 
 if TYPE_CHECKING:
-    from checkpw.cli.conforming import Wishes
     from checkpw.conform.accounts import Account
     from checkpw.conform.model import Property
 
@@ -31,6 +31,31 @@ EXIT STATUS
 
 PROGRAM = {"allow_interspersed_args": False}
 """What stands behind the program belongs to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What both commands are asked for.
+
+    Attributes:
+        globs: names of the properties to try; all of them if there is none.
+        examples: how many values a property is tried on at most.
+        seed: None for one that nobody has chosen.
+        strict: what only should hold counts as well.
+        form: what goes to standard output: "tap", "json" or "" for the report that people read.
+        junit: a file for JUnit XML.
+        html: a file for the page.
+        lists: only say which properties there are.
+    """
+
+    globs: tuple[str, ...]
+    examples: int
+    seed: int | None
+    strict: bool
+    form: str
+    junit: str | None
+    html: str | None
+    lists: bool
 
 
 @click.group(
@@ -131,11 +156,9 @@ def _wishes(
     junit: str | None,
     html: str | None,
     lists: bool,
-) -> "Wishes":
+) -> Wishes:
     if tap and as_json:
         raise click.UsageError("--tap and --json both want standard output; --junit and --html are for files.")
-    from checkpw.cli.conforming import Wishes
-
     return Wishes(globs, examples, seed, strict, "tap" if tap else "json" if as_json else "", junit, html, lists)
 
 
@@ -204,9 +227,9 @@ def verifier(
     thousand times, with records good and bad, and tells the smallest that shows a fault and a shell line for it.
     """
     wishes = _wishes(**common)
+    properties = _selected("verifier", wishes.globs)
     from checkpw.cli import conforming
 
-    properties = _selected("verifier", wishes.globs)
     if wishes.lists:
         return conforming.show_list(properties, wishes)
     surroundings, argv = _program(command, environ)
@@ -288,9 +311,9 @@ def caller(
     last words. COMMAND speaks SMTP with AUTH, or POP3, as under tcpserver. No message is sent to anybody.
     """
     wishes = _wishes(**common)
+    properties = _selected("caller", wishes.globs)
     from checkpw.cli import conforming
 
-    properties = _selected("caller", wishes.globs)
     if wishes.lists:
         return conforming.show_list(properties, wishes)
     surroundings, argv = _program(command, environ)

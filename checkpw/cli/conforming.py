@@ -3,26 +3,19 @@
 import contextlib
 import json
 import os
-import platform
-import pwd
 import secrets
 import shutil
 import signal
 import sys
-import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from types import FrameType
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
-import hypothesis
-from hypothesis.configuration import set_hypothesis_home_dir
 
-import checkpw
-from checkpw.conform import calling, verifying
+from checkpw.conform import calling, host, verifying
 from checkpw.conform.calling.call import NO, YES
 from checkpw.conform.model import Property, Report
 from checkpw.conform.profiles import Profile
@@ -32,6 +25,9 @@ from checkpw.conform.reporting.progress import Display
 from checkpw.conform.run import Interrupted, KitFailure, Settings, run
 from checkpw.conform.verifying import Verifier
 from checkpw.errors import TemporaryFailure
+
+if TYPE_CHECKING:
+    from checkpw.cli.conform import Wishes
 
 CONFORMS, DOES_NOT, TROUBLE = 0, 1, 111
 
@@ -46,31 +42,6 @@ CALLER_DELAYS = 45
 """How often the delay of a caller after a failure holds the kit up."""
 
 NO_DIALECT = Profile("none", "callers are held against the interface")
-
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """What both commands are asked for.
-
-    Attributes:
-        globs: names of the properties to try; all of them if there is none.
-        examples: how many values a property is tried on at most.
-        seed: None for one that nobody has chosen.
-        strict: what only should hold counts as well.
-        form: what goes to standard output: "tap", "json" or "" for the report that people read.
-        junit: a file for JUnit XML.
-        html: a file for the page.
-        lists: only say which properties there are.
-    """
-
-    globs: tuple[str, ...]
-    examples: int
-    seed: int | None
-    strict: bool
-    form: str
-    junit: str | None
-    html: str | None
-    lists: bool
 
 
 class Paper:
@@ -108,7 +79,7 @@ def judge(
     target: Any,
     properties: Sequence[Property],
     profile: Profile | None,
-    wishes: Wishes,
+    wishes: "Wishes",
     environ: Mapping[str, str],
 ) -> int:
     """Run the kit, show how it goes, write the reports; return the exit status.
@@ -129,10 +100,10 @@ def judge(
     style = terminal.Style(paper.is_coloured, max((len(one.name) for one in properties), default=0))
     display = Display(paper.write, style, paper.columns if paper.is_terminal else None)
     seed = secrets.randbelow(2**32) if wishes.seed is None else wishes.seed
-    settings = Settings(seed, wishes.examples, profile or NO_DIALECT, surroundings())
+    settings = Settings(seed, wishes.examples, profile or NO_DIALECT, host.surroundings())
     plan = Report(side, tuple(argv), settings.profile.name, seed, wishes.examples, (), time.time())
     try:
-        with _interruptible(), _nothing_left_behind(), target:
+        with _interruptible(), host.nothing_left_behind(), target:
             estimate = estimated(target, len(properties), wishes.examples)
             paper.write(terminal.heading(plan, len(properties), estimate) + "\n\n")
             report = run(side, argv, target, properties, settings, display)
@@ -184,7 +155,7 @@ def _seconds(ask: Callable[[], object]) -> float:
     return min(taken)
 
 
-def _write_reports(report: Report, wishes: Wishes) -> None:
+def _write_reports(report: Report, wishes: "Wishes") -> None:
     for path, render in ((wishes.junit, junit.render), (wishes.html, html.render)):
         if path is not None:
             try:
@@ -197,7 +168,7 @@ def _write_reports(report: Report, wishes: Wishes) -> None:
         click.echo(render(report, strict=wishes.strict), nl=False)
 
 
-def show_list(properties: Sequence[Property], wishes: Wishes) -> int:
+def show_list(properties: Sequence[Property], wishes: "Wishes") -> int:
     """Say which properties there are, for people or as JSON; return the exit status."""
     if wishes.form == "json":
         pairs = [
@@ -215,29 +186,6 @@ def show_list(properties: Sequence[Property], wishes: Wishes) -> int:
         else:
             click.echo(f"{one.name} ({one.severity.value}) {claim}")
     return CONFORMS
-
-
-def surroundings() -> tuple[tuple[str, str], ...]:
-    """Say what else a reader of a report must know: versions, the system, and who ran it."""
-    system = os.uname()
-    try:
-        name = pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        name = "nobody in the password file"
-    versions = f"checkpw {checkpw.__version__}, Python {platform.python_version()}"
-    return (
-        ("kit", f"{versions}, hypothesis {hypothesis.__version__}"),
-        ("system", f"{system.sysname} {system.release} {system.machine}"),
-        ("user", f"{name} (uid {os.geteuid()})"),
-    )
-
-
-@contextlib.contextmanager
-def _nothing_left_behind() -> Iterator[None]:
-    """Have hypothesis keep what it caches in a directory that goes away, and not in the current one."""
-    with tempfile.TemporaryDirectory(prefix="checkpw-hypothesis-") as name:
-        set_hypothesis_home_dir(name)
-        yield
 
 
 @contextlib.contextmanager

@@ -33,6 +33,10 @@ MAPPINGS = re.compile(r"environ(ment)?$|^_environ$")
 
 NOT_FOR_PEOPLE = {
     ("checkpw", "LC_CTYPE"): "handed on as it was given; the page says that the whole environment is",
+    **{
+        ("checkpw", name): "of a program under test: that it sets them for the next one is what the kit looks at"
+        for name in ("HOME", "SHELL", "USER")
+    },
     ("checkpw", "_CHECKPW_COMPLETE"): "between the completion script that we print and click",
     ("ofmipname", "LC_CTYPE"): "chain.py puts it back for the next program, and ofmipname has none",
     ("ofmipname", "PATH"): "chain.py looks for the next program there",

@@ -12,7 +12,7 @@ from checkpw.conform.model import Verdict
 # Time limits of seconds, so that a hang ends in time; the delay of a failure would cost 5 s each time.
 ENVIRON = {
     b"OFMIPD_AUTH_DELAY": b"0",
-    b"OFMIPD_CHECKER_TIMEOUT": b"2",
+    b"OFMIPD_CHECKER_TIMEOUT": b"5",
     b"OFMIPD_QMAIL": b"/nonexistent",
     b"LC_ALL": b"C",
 }
@@ -27,7 +27,7 @@ def judge(programs, controls):
         settings = {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}
         path = os.fsencode(programs) + b":/usr/bin:/bin"
         given = ENVIRON | {b"PATH": path, b"CONTROLDIR": os.fsencode(controls)} | settings
-        with Caller(["ofmipd", "", "mail.example"], given, hang_limit=20) as caller:
+        with Caller(["ofmipd", "", "mail.example"], given, hang_limit=30) as caller:
             return run.run("caller", caller.argv, caller, properties, run.Settings(1, examples, profiles.DJB))
 
     return hold

@@ -68,7 +68,7 @@ tbody th { font-weight: 400; width: 55%; }
 .note { font-size: .88rem; overflow-wrap: anywhere; }
 td.source { min-width: 11.5rem; }
 footer { margin-top: 2rem; font-size: .85rem; color: var(--muted); }
-@media (max-width: 44rem) {
+@media screen and (max-width: 44rem) {
   body { padding: 1rem .75rem 2rem; }
   .card { padding: 1rem; }
   table, tbody, caption { display: block; }
@@ -76,7 +76,7 @@ footer { margin-top: 2rem; font-size: .85rem; color: var(--muted); }
   tr { display: flex; flex-wrap: wrap; gap: 0 .8rem; padding: .7rem 0; border-top: 1px solid var(--line); }
   th, td { display: block; padding: 0; border: 0; }
   tbody th { width: 100%; flex: 1 0 100%; order: -1; }
-  td.source { flex: 1 1 auto; min-width: 0; }
+  td.source { flex: 1 0 100%; order: 1; min-width: 0; }
 }
 @media print {
   :root {

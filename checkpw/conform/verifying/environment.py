@@ -163,6 +163,8 @@ def _watch(target: Verifier, sent: bytes, secret: bytes, given: frozenset[bytes]
         stack.callback(os.close, null)
         state = target.state(descriptors={0: null, 1: null, 2: null, 3: reading})
         process = stack.enter_context(target.begin((b"true",), state))
+        with contextlib.suppress(AttributeError, OSError):  # so that whoever looks has more time than who is looked at
+            os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
         deadline = time.monotonic() + target.patience
         give(writing, (sent,), process, deadline)
         wait_until_read(writing, process, deadline)

@@ -21,14 +21,16 @@ NAMED = {one.name: one for one in PROPERTIES}
 ENOUGH = 20  # mutants that issue 5 asks for
 
 
-def _caller(path, protocol):
-    return Caller([sys.executable, "-IS", str(path), protocol], dict(os.environb), patience=3, hang_limit=3)
+def _caller(path, protocol, seconds, limit):
+    """Give a caller that leaves a checker so many seconds, and is left so many itself."""
+    environ = {**os.environb, b"CHECKER_SECONDS": str(seconds).encode()}
+    return Caller([sys.executable, "-IS", str(path), protocol], environ, patience=limit, hang_limit=limit)
 
 
 @pytest.mark.parametrize(("protocol", "other"), [("smtp", "POP3"), ("pop3", "SMTP")])
 def test_the_reference_conforms(protocol, other):
     """It passes everything that can be judged, and what cannot belongs to the other protocol."""
-    with _caller(REFERENCE, protocol) as caller:
+    with _caller(REFERENCE, protocol, 5, 30) as caller:
         report = run.run("caller", caller.argv, caller, PROPERTIES, SETTINGS)
     failed = [(result.judged.name, str(result.violation)) for result in report.results if result.violation]
     assert failed == []
@@ -43,7 +45,7 @@ def test_a_fault_is_caught(mutant, tmp_path):
     """By the property that names it; and the line that shows it by hand starts the command."""
     path = tmp_path / "caller.py"
     path.write_text(mutant.text(REFERENCE.read_text(encoding="utf-8")), encoding="utf-8")
-    with _caller(path, mutant.protocol) as caller:
+    with _caller(path, mutant.protocol, 1, 3) as caller:
         result = run.judge(caller, NAMED[mutant.caught_by], SETTINGS)
     assert result.verdict is Verdict.FAILED
     assert result.violation.expected

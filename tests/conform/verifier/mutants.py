@@ -491,7 +491,7 @@ MUTANTS = (
         "no-secret-shown",
         "to a helper",
         "    stored =",
-        "    import subprocess\n    subprocess.run([b'/bin/sh', b'-c', b':', password], check=False)\n    stored =",
+        _first("    stored =", "import subprocess", "subprocess.run([b'/bin/sh', b'-c', b'sleep 0.05', password])"),
     ),
     Mutant(
         "no-secret-shown",
@@ -500,7 +500,7 @@ MUTANTS = (
         _first(
             "    stored =",
             "import subprocess",
-            "subprocess.run(['/bin/sh', '-c', ':'], env={'P': password}, check=False)",
+            "subprocess.run(['/bin/sleep', '0.05'], env={'P': password})",
         ),
     ),
     Mutant("enters-home", "stays where it is", "    os.chdir(home)\n", ""),
@@ -531,9 +531,9 @@ MUTANTS = (
     ),
     Mutant(
         "same-time-for-unknown-login",
-        "no hash for nobody",
+        "nobody has a hash of his own",
         "    stored =",
-        "    if login not in accounts:\n        leave(NO)\n    stored =",
+        _first("    stored =", "for _ in range(0 if login in accounts else 25):", "    digest(password)"),
     ),
     Mutant(
         "crowd-behaves-like-one",

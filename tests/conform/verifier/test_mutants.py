@@ -18,6 +18,9 @@ from checkpw.conform.verifying import PROPERTIES
 PATIENCE = 240  # seconds for all properties, on a machine that is busy with other tests
 STRANGER = 54400
 
+OF_TIME = "same-time-for-unknown-login"
+"""What cannot be judged while the machine is busy with other tests."""
+
 OF_ROOT = ("drops-groups", "drops-uid", "drops-gid")
 
 # Judges the reference as a user whose home, package and interpreter are in a directory that everybody may enter.
@@ -27,7 +30,7 @@ sys.path[:0] = sys.argv[1:3]
 import judging
 with judging.reference_in_place() as directory:
     text = (judging.HERE / "reference.py").read_text()
-    results = judging.judge_in(directory, text, (), examples=6)
+    results = judging.judge_in(directory, text, (), examples=4)
 json.dump([(one.judged.name, one.verdict.value, one.why, str(one.violation)) for one in results], sys.stdout)
 """
 
@@ -38,7 +41,9 @@ def test_a_fault_is_caught_by_the_property_that_names_it(perl, judge, reference,
     if mutant.needs_root and os.geteuid() != 0:
         refuse("not run: needs root")
     assert reference.count(mutant.old) == 1, mutant.old
-    (result,) = judge(reference.replace(mutant.old, mutant.new), mutant.property)
+    (result,) = judge(
+        reference.replace(mutant.old, mutant.new), mutant.property, examples=30 if mutant.property != OF_TIME else 8
+    )
     assert result.verdict is Verdict.FAILED, result
     assert result.violation.expected
     assert result.violation.seen
@@ -57,9 +62,10 @@ def test_mutants_are_many_and_different():
 
 def test_the_reference_passes(perl, judge, reference):
     """A program that is right passes every property; without root, three of them are not judged."""
-    results = judge(reference, examples=6)
+    results = judge(reference, examples=4)
     others = [one for one in results if one.verdict is not Verdict.PASSED]
     wrong = {one.judged.name: one.why or str(one.violation) for one in others}
+    assert "too busy" in wrong.pop(OF_TIME, "too busy")
     assert wrong == ({} if os.geteuid() == 0 else dict.fromkeys(OF_ROOT, "it takes root"))
     assert len(results) == len(PROPERTIES)
 
@@ -78,9 +84,9 @@ def test_the_reference_passes_as_an_ordinary_user(perl, root, refuse):
         done = subprocess.run(words, **who, cwd="/", env={}, capture_output=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr.decode()
     results = json.loads(done.stdout)
-    assert [one for one in results if one[1] != "passed"] == [
-        [name, "skipped", "it takes root", "None"] for name in OF_ROOT
-    ]
+    wrong = {name: why for name, verdict, why, _ in results if verdict != "passed"}
+    assert "too busy" in wrong.pop(OF_TIME, "too busy")
+    assert wrong == dict.fromkeys(OF_ROOT, "it takes root")
     assert len(results) == len(PROPERTIES)
 
 

@@ -89,9 +89,7 @@ def test_a_greeting_that_is_none(connect):
 
 def test_an_attempt(connect):
     """Lines go out one by one, as long as the server asks for more."""
-    client = connect(
-        rf"{HELLO}; for i in 1 2; do read a; echo $a >>log; printf '334 \r\n'; done; read a; printf '235 x\r\n'"
-    )
+    client = connect(rf"{HELLO}; for i in 1 2; do read a; printf '334 \r\n'; done; read a; printf '235 x\r\n'")
     assert client.greet().attempt(attempts.login(b"joe", b"x")) == Reply(Kind.YES, (b"235 x\r\n",))
     assert client.heard.endswith(b"334 \r\n334 \r\n235 x\r\n")
     client = connect(rf"{HELLO}; read a; printf '504 x\r\n'; read a")
@@ -157,3 +155,16 @@ def test_a_command_that_is_not_there(environ, tmp_path):
     """It is the kit that cannot run."""
     with pytest.raises(KitFailure, match="no such program"):
         Session([b"nonexistent-program"], environ, str(tmp_path))
+
+
+def test_a_call_is_waited_for_until_it_is_complete(connect, tmp_path):
+    """One whose probe still reads does not count, unless there is no other when the time is over."""
+    session = connect("cat >/dev/null").session
+    facts = {"pid": 1, "argv": [], "environ": [], "status": {}, "uid": 0, "ended": True, "descriptors": []}
+    assert session.wait_for_call(0.01) is None
+    for number, is_complete in ((1, False), (2, True), (3, False)):
+        note = ascii({**facts, "record": b"%d" % number, "complete": is_complete})
+        (tmp_path / f"call-{number:020d}-1").write_text(note, encoding="ascii")
+        if number == 1:
+            assert session.wait_for_call(0.01).record == b"1"
+    assert session.wait_for_call(PATIENCE).record == b"2"

@@ -126,8 +126,9 @@ def test_a_recipe_works(tmp_path, argv, monkeypatch):
 def test_a_recipe_of_a_chain(tmp_path):
     """After a yes, the words behind the checker run with 3 closed, and not after a no."""
     (tmp_path / "server").write_text('printf "a\\0b\\0\\0" | "$@" 3<&0; echo $?', encoding="utf-8")
-    argv = [b"sh", b"server", b"{probe}", b"sh", b"-c", b"ls /proc/$$/fd | tr '\\n' ' '; exit 5"]
-    for answer, said in ((YES, b"0 1 2 5\n"), (NO, b"1\n")):
+    look = b"test -e /proc/$$/fd/3 && echo open; echo ran; exit 5"
+    argv = [b"sh", b"server", b"{probe}", b"sh", b"-c", look]
+    for answer, said in ((YES, b"ran\n5\n"), (NO, b"1\n")):
         line = recipes.caller(argv, b"{probe}", b"", answer, is_chain=True)
         done = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, timeout=20, check=False)
         assert done.stdout == said

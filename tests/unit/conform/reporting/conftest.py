@@ -1,0 +1,6 @@
+"""Makes the samples beside this file importable by name."""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
