@@ -14,8 +14,20 @@ LONG = {
 }
 """Files over 400 lines, and why each still has one reason to change."""
 
-ENDS_THE_PROCESS = ENDS_THE_PROCESS
-CATCHES_EVERYTHING = CATCHES_EVERYTHING
+ENDS_THE_PROCESS = {
+    "checkpw.cli.admin",
+    "checkpw.cli.exits",
+    "checkpw.conform.calling.probe",  # a program of its own, which imports nothing of ours
+}
+
+CATCHES_EVERYTHING = {
+    "checkpw.cli.admin",
+    "checkpw.cli.exits",
+    "checkpw.cli.verification",
+    "checkpw.conform.run",  # what a check raises that is no violation is a fault of the kit, and is called that
+    "checkpw.conform.trials",  # to carry it past hypothesis, which would begin to shrink it
+}
+
 SEES_THE_ENVIRONMENT = {"checkpw.chain"}
 
 MUTATORS = {
@@ -43,20 +55,6 @@ def _name(node):
         return f"{_name(node.value)}.{node.attr}"
     return ""
 
-
-ENDS_THE_PROCESS = {
-    "checkpw.cli.admin",
-    "checkpw.cli.exits",
-    "checkpw.conform.calling.probe",  # a program of its own, which imports nothing of ours
-}
-
-CATCHES_EVERYTHING = {
-    "checkpw.cli.admin",
-    "checkpw.cli.exits",
-    "checkpw.cli.verification",
-    "checkpw.conform.run",  # what a check raises that is no violation is a fault of the kit, and is called that
-    "checkpw.conform.trials",  # to carry it past hypothesis, which would begin to shrink it
-}
 
 # --- ends of the process
 

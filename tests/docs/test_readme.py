@@ -166,6 +166,24 @@ def test_a_shell_asks_checkpassword_itself(shell, accounts):
     assert (refused.returncode, refused.stdout) == (1, b"")
 
 
+def test_a_checker_is_held_against_the_interface(programs, tmp_path):
+    """The line of the recipe writes a page, and its status says whether the checker conforms."""
+    own = tmp_path / "mychecker"
+    few = "--examples 5 --select rejects-wrong-password --select accepts-good-login"
+    text = recipe("conform").replace(" -- ", f" {few} -- ")
+    environ = {"PATH": f"{programs}:/usr/bin:/bin", "HOME": str(tmp_path), "TERM": "dumb"}
+    for refusal, status in ((1, 0), (0, 1)):
+        own.write_text(
+            f'#!/bin/sh\ntest "$(tr "\\0" : <&3)" = joe:secret:: && exec "$@" 3<&-\nexit {refusal}\n', encoding="ascii"
+        )
+        own.chmod(0o755)
+        ended = subprocess.run(
+            ["/bin/sh", "-ec", text], cwd=tmp_path, env=environ, capture_output=True, check=False, timeout=300
+        )
+        assert ended.returncode == status, ended.stdout
+        assert "rejects-wrong-password" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 def test_a_script_sends_a_message(shell, tmp_path):
     """The dialogue of the script leaves one message, with the envelope that it said."""
     ended = shell(recipe("script"), OFMIPD_QUEUE=f"maildir:{tmp_path}/Maildir")
