@@ -22,7 +22,7 @@ LAYERS = (
     ("runners",),
     # 5 the processes of the resident server: each is given what it needs, and builds no door, store or checker
     ("service",),
-    # 6 the conformance kit: it looks at programs, ours and others, from outside, and needs none of what they are made of
+    # 6 the conformance kit: it looks at programs, ours and others, from outside, whatever they are made of
     ("conform",),
     # 7 programs: build everything
     ("cli",),
