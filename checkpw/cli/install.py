@@ -17,7 +17,7 @@ import click
 
 from checkpw.errors import TemporaryFailure
 
-PROGRAMS = ("checkpassword", "checkpw", "checkpw-verifierd", "ofmipd", "ofmipname", "submissiond")
+PROGRAMS = ("checkpassword", "checkpw", "checkpw-dovecot", "checkpw-verifierd", "ofmipd", "ofmipname", "submissiond")
 
 PACKAGES = (
     "checkpw",
