@@ -66,11 +66,11 @@ def _see_to_it_that_dovecot_asks() -> None:
 
 def _fields(account: "Account", identity: tuple[int, int] | None) -> dict[bytes, bytes]:
     """Return the variables that checkpassword-reply reads; without uid and gid it gives its own."""
-    given = {b"USER": account.login, b"HOME": account.home, b"SHELL": account.shell}
+    # EXTRA is ours alone: what somebody else named in it is not to be told.
+    given = {b"USER": account.login, b"HOME": account.home, b"SHELL": account.shell, b"EXTRA": b""}
     if any(separator in value for value in given.values() for separator in SEPARATORS):
         raise TemporaryFailure(f"account {account.login!a} has a tab or line end in it, which Dovecot cannot be told")
-    given[b"EXTRA"] = b""  # what was named by somebody else is not ours to tell
-    if identity is not None:
-        given |= {b"userdb_uid": b"%d" % identity[0], b"userdb_gid": b"%d" % identity[1]}
-        given[b"EXTRA"] = b"userdb_uid userdb_gid"
-    return given
+    if identity is None:
+        return given
+    numbers = {b"userdb_uid": b"%d" % identity[0], b"userdb_gid": b"%d" % identity[1]}
+    return given | numbers | {b"EXTRA": b" ".join(numbers)}

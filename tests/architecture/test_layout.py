@@ -18,6 +18,7 @@ REACHED = {
     "checkpw.chain": "tests/programs/test_hand_over.py, by the kernel's own account of the next program",
     "checkpw.cli.checkpassword": "tests/programs/test_checkpassword_exits.py starts it, as callers do",
     "checkpw.cli.demo": "tests/programs/test_demo.py runs it, and tests/docs/test_readme.py",
+    "checkpw.cli.dovecot": "tests/programs/test_checkpw_dovecot.py starts it, as Dovecot does",
     "checkpw.cli.exits": "tests/programs/test_checkpassword_exits.py; in a test's own process it would end that",
     "checkpw.cli.generation": "tests/programs/test_resident.py by the processes that it makes",
     "checkpw.cli.relaying": "tests/programs/test_ofmipd_doors.py by mail that is relayed",
@@ -105,8 +106,7 @@ def test_launchers_differ_by_name_only(path):
     wanted = wanted.replace("ENTRY", ENTRY_FOR_PEOPLE if is_for_people else ENTRY.format(name=name))
     if is_for_people:
         wanted = wanted.replace("checkpw/cli/checkpw.py", "checkpw/cli/admin.py")
-    wanted = wanted.replace("checkpw/cli/checkpw-verifierd.py", "checkpw/cli/verifierd.py")
-    wanted = wanted.replace("checkpw.cli.checkpw-verifierd", "checkpw.cli.verifierd")
+    wanted = wanted.replace("checkpw/cli/checkpw-", "checkpw/cli/").replace("checkpw.cli.checkpw-", "checkpw.cli.")
     assert path.read_text(encoding="utf-8") == wanted
     assert len(wanted.splitlines()) <= 20
     assert path.stat().st_mode & 0o111 == 0o111

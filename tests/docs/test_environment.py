@@ -10,19 +10,20 @@ from pages import PROGRAMS, page
 MODULES = {
     "checkpassword": ["checkpw.cli.checkpassword", "checkpw.cli.exits"],
     "checkpw": ["checkpw.cli.admin"],
+    "checkpw-dovecot": ["checkpw.cli.dovecot", "checkpw.cli.exits"],
     "checkpw-verifierd": ["checkpw.cli.verifierd", "checkpw.cli.exits"],
     "ofmipd": ["checkpw.cli.ofmipd", "checkpw.cli.exits"],
     "ofmipname": ["checkpw.cli.ofmipname", "checkpw.cli.exits"],
     "submissiond": ["checkpw.cli.submissiond", "checkpw.cli.exits"],
 }
 
-IN_CHAINS = ("checkpassword", "ofmipd")
+IN_CHAINS = ("checkpassword", "checkpw-dovecot", "ofmipd")
 """Programs that stand in a chain: their environment has two sides, Read and Set."""
 
 NAMES = re.compile(
     r"_?CHECKPW_[A-Z_]+|OFMIPD_[A-Z_]+|QMAIL[A-Z]+|TCP6?(?:LOCAL|REMOTE)[A-Z]+|SSL_[A-Z_]+|SSL(?:CTL|READ|WRITE)FD"
     r"|UCSPITLS|DISABLETLS|DATABYTES|RELAYCLIENT|CONTROLDIR|TMPDIR|LISTEN_[A-Z]+|NOTIFY_SOCKET|WATCHDOG_[A-Z]+"
-    r"|REMOTE_[A-Z]+|SMTPAUTH[A-Z]*|PATH|HOME|SHELL|USER|PROTO|LC_CTYPE|AUTHORIZED"
+    r"|REMOTE_[A-Z]+|SMTPAUTH[A-Z]*|PATH|HOME|SHELL|USER|PROTO|LC_CTYPE|AUTHORIZED|EXTRA|userdb_[a-z]+"
 )
 """What looks like the name of a variable, wherever it stands in the source."""
 

@@ -12,6 +12,7 @@ from pages import PROGRAMS, ROOT, page, pages
 COMMANDS = {
     "checkpassword": ["checkpw.cli.checkpassword", "checkpw.cli.exits"],
     "checkpw": ["checkpw.cli.admin"],
+    "checkpw-dovecot": ["checkpw.cli.dovecot", "checkpw.cli.exits"],
     "checkpw-verifierd": ["checkpw.cli.verifierd", "checkpw.cli.exits"],
     "ofmipd": ["checkpw.cli.ofmipd", "checkpw.cli.exits"],
     "ofmipname": ["checkpw.cli.ofmipname", "checkpw.cli.exits"],
@@ -99,6 +100,13 @@ PROVOKED = {
         2: (["user", "verify", "--stdin"], b""),
         111: (["user", "verify", "--stdin", "--file", "/nonexistent", "joe"], b"secret\n"),
     },
+    "checkpw-dovecot": {
+        0: (["true"], b"joe\0secret\0\0"),
+        1: (["true"], b"joe\0wrong\0\0"),
+        2: ([], b""),
+        3: (["true"], b"nobody-here\0\0\0", {"AUTHORIZED": "1"}),
+        111: (["true"], None),
+    },
     "checkpw-verifierd": {
         0: (["--help"], b""),
         2: (["--socket", "verifier", "--accounts", "verifier:/nonexistent"], b""),
@@ -110,10 +118,11 @@ PROVOKED = {
         111: (["--listen", "127.0.0.1:0", "--", "", "checkpassword", "true"], b""),
     },
 }
-"""Program: each status, and arguments and standard input (descriptor 3 as well) that lead to it; None is /dev/null."""
+"""Program: each status, and arguments and standard input (descriptor 3 as well) that lead to it; None is /dev/null.
+A third value has further variables."""
 
 CLOSED_THREE = 'exec "$@" 3<&-'
-OPEN_THREE = 'exec "$@" 3<&0'
+OPEN_THREE = 'exec "$@" 3<&0 4>/dev/null'
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -130,7 +139,7 @@ def test_each_exit_status_can_be_had(program, status, programs, tmp_path):
     accounts = tmp_path / "accounts"
     accounts.write_text("joe:{PLAIN}secret::::::\n", encoding="ascii")
     accounts.chmod(0o600)
-    arguments, given = PROVOKED[program][status]
+    arguments, given, *further = PROVOKED[program][status]
     ended = subprocess.run(
         ["/bin/sh", "-c", CLOSED_THREE if given is None else OPEN_THREE, "sh", programs / program, *arguments],
         input=given or b"",
@@ -140,6 +149,7 @@ def test_each_exit_status_can_be_had(program, status, programs, tmp_path):
             "PATH": f"{programs}:/usr/bin:/bin",
             "CHECKPW_ACCOUNTS": f"file:{accounts}",
             "OFMIPD_QUEUE": f"maildir:{tmp_path}/Maildir",
+            **(further[0] if further else {}),
         },
         check=False,
         timeout=60,
