@@ -17,7 +17,7 @@ LAYERS = (
         *("tickets", "tallies", "certificates", "confine", "notify"),
     ),
     # 3 composition: what an administrator decided, and what follows from it
-    ("policy", "checker", "outbound", "submission"),
+    ("policy", "checker", "outbound", "conversation", "submission"),
     # 4 runners: perform operations, hold no policy
     ("runners",),
     # 5 the processes of the resident server: each is given what it needs, and builds no door, store or checker
@@ -58,9 +58,10 @@ EDGES = {
     "names": {"cdb"},
     "textfile": {"errors"},
     "policy": {"mess822", "smtp"},
-    "checker": {"operations"},
+    "checker": {"errors", "operations"},
     "outbound": {"errors", "mess822"},
-    "submission": {"cdb", "checker", "errors", "mess822", "operations", "outbound", "smtp"},
+    "conversation": {"checker", "errors", "operations", "smtp"},
+    "submission": {"cdb", "conversation", "errors", "mess822", "outbound", "smtp"},
     "runners": {"chain", "errors", "frames", "operations", "tls"},
     "service": {
         *("checker", "credentials", "errors", "frames", "logline", "operations", "peer", "proxy", "runners", "sasl"),
@@ -86,7 +87,8 @@ WITHIN_A_LAYER = {
     ("accounts", "textfile"): "a store that people edit is a text file that servers read meanwhile",
     ("names", "cdb"): "name.cdb is a cdb",
     ("queue", "operations"): "a delivery yields operations, which are values, and performs none",
-    ("submission", "checker"): "a session asks about logins",
+    ("conversation", "checker"): "a client's login is asked about",
+    ("submission", "conversation"): "what is said to a client about TLS and logins is the same whatever comes then",
     ("submission", "outbound"): "a session sends messages on",
 }
 

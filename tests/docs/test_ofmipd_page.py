@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from pages import page
 
-from checkpw import logline, submission
+from checkpw import conversation, logline, submission
 from checkpw.cli import settings
 from checkpw.errors import TemporaryFailure
 from checkpw.logline import render
@@ -105,7 +105,7 @@ def test_paths_and_names_are_those_of_the_page():
     assert f"More than {limits.MAX_AUTH_LINE} bytes" in OFMIPD.text
     assert f"a command of more than {limits.MAX_COMMAND_LINE} bytes" in OFMIPD.text.lower()
     assert f"An address of {limits.MAX_ADDRESS} bytes or more" in OFMIPD.text
-    assert f"At most {submission.DIAGNOSTIC_LINES} lines are logged" in OFMIPD.text
+    assert f"At most {conversation.DIAGNOSTIC_LINES} lines are logged" in OFMIPD.text
     assert f"{qmail.CUSTOM_BYTES} bytes of it" in OFMIPD.text
     assert f"has {qmail.ABORT_PATIENCE:g} seconds to clean up" in OFMIPD.text
     assert f"A value of more than {logline.MAX_VALUE} bytes is cut" in OFMIPD.text
@@ -316,7 +316,7 @@ def test_reasons_for_the_end_of_a_session_are_in_the_page():
     """Each reason with which the session engine closes stands in the page."""
     from checkpw.smtp import session
 
-    source = inspect.getsource(session) + inspect.getsource(submission)
+    source = "".join(map(inspect.getsource, (session, conversation, submission)))
     reasons = set(re.findall(r'(?:_end|\.close)\(.*, "(\w+)"\)', source))
     assert {"quit", "eof", "timeout"} <= reasons
     shown = " ".join(OFMIPD.part("DIAGNOSTICS"))
