@@ -5,6 +5,7 @@ import time
 
 from checkpw import chain
 from checkpw.cli import exits, settings
+from checkpw.cli.environment import TLS_VARIABLES, Environment, read_starttls
 from checkpw.errors import CheckpwError, TemporaryFailure
 from checkpw.logline import render
 from checkpw.peer import Peer
@@ -38,7 +39,7 @@ def main(argv: list[bytes], environ: dict[bytes, bytes]) -> int:
     chain.keep_to_ourselves()
     chain.collect_children()
     try:
-        tls = settings.read_starttls(settings.Environment(environ))
+        tls = read_starttls(Environment(environ))
         submission, door = _compose(argv, environ, offers_starttls=tls is not None)
     except CheckpwError:
         _say_last(REFUSAL)
@@ -54,10 +55,10 @@ def compose(argv: list[bytes], environ: dict[bytes, bytes]) -> Submission:
 
 def _compose(argv: list[bytes], environ: dict[bytes, bytes], *, offers_starttls: bool) -> "tuple[Submission, Door]":
     name_cdb, hostname, checker_argv = settings.read_arguments(argv[1:])
-    environment = settings.Environment(environ)
+    environment = Environment(environ)
     names = settings.open_names(name_cdb)  # before the door changes the directory
     # What programs of ours get: the descriptors that these name are closed in them.
-    handed_on = {name: value for name, value in environ.items() if name not in settings.TLS_VARIABLES}
+    handed_on = {name: value for name, value in environ.items() if name not in TLS_VARIABLES}
     policy = settings.read_policy(environment, hostname)
     door = settings.open_door(environment, hostname, iter(range(1, 1 << 62)))
     submission = Submission(

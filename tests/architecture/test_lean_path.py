@@ -39,6 +39,7 @@ C_CHECKPASSWORD = {"_blake2", "_operator", "mmap"}
 OFMIPD = {
     *OURS_ALWAYS,
     "checkpw.checker",
+    "checkpw.cli.environment",
     "checkpw.cli.ofmipd",
     "checkpw.cli.settings",
     "checkpw.conversation",

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from checkpw.cli import settings
-from checkpw.cli.settings import Environment
+from checkpw.cli.environment import Environment
 from checkpw.errors import TemporaryFailure
 from checkpw.queue.maildir import Maildir
 from checkpw.queue.qmail import QmailQueue
@@ -274,7 +274,7 @@ def test_doors_that_there_are_not(url):
 
 def _with_controls(controls, **environ):
     given = {name.encode(): value for name, value in environ.items()}
-    environment = settings.Environment({b"CONTROLDIR": os.fsencode(controls), **given})
+    environment = Environment({b"CONTROLDIR": os.fsencode(controls), **given})
     return settings.read_policy(environment, b"mail.example")
 
 
