@@ -15,9 +15,9 @@ from checkpw.checker import ACCEPTED, REJECTED, TEMPORARY, Answer, Checker
 from checkpw.credentials import Credentials
 from checkpw.errors import CheckpwError
 from checkpw.frames import BadFrame
+from checkpw.peer import network_of
 from checkpw.runners.resident import Drive
 from checkpw.service import words
-from checkpw.service.addresses import network_of
 from checkpw.service.turns import TooMany, Turns
 
 if TYPE_CHECKING:
