@@ -13,7 +13,6 @@ import os
 import pathlib
 import re
 import select
-import shutil
 import signal
 import struct
 import subprocess
@@ -64,47 +63,6 @@ try:
 finally:
     os._exit(126)
 """
-
-
-# --- programs that a stranger can start
-
-
-@pytest.fixture(scope="session")
-def everybodys(programs, refuse):
-    """Give a directory with programs that every user can start, whatever may be closed to them.
-
-    That is a copy of the package, and an interpreter outside of anybody's home directory.
-    """
-    with tempfile.TemporaryDirectory(prefix="checkpw-copy-", dir="/tmp") as name:
-        directory = pathlib.Path(name)
-        directory.chmod(0o755)
-        for interpreter in (sys.executable, "/usr/bin/python3"):
-            copy_product(programs, directory, interpreter)
-            with contextlib.suppress(OSError):
-                if _as_stranger(directory / "checkpassword") == 2:
-                    yield directory
-                    return
-        refuse("not run: unprivileged users, there is no Python that they may execute")
-
-
-def _as_stranger(program):
-    who = {"user": STRANGER, "group": STRANGER, "extra_groups": []} if os.geteuid() == 0 else {}
-    return subprocess.run([program], **who, env={}, capture_output=True, timeout=PATIENCE, check=False).returncode
-
-
-def copy_product(programs, directory, interpreter=sys.executable):
-    """Copy the package into a directory, with launchers that find it there and nowhere else."""
-    package = pathlib.Path(__file__).parents[2] / "checkpw"
-    library = directory / "lib"
-    ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(package, library / "checkpw", dirs_exist_ok=True, ignore=ignore)
-    for program in ("checkpassword", "ofmipd", "checkpw", "submissiond"):
-        text = (programs / program).read_text(encoding="utf-8")
-        text = re.sub(r"\A#!.*", f"#!{interpreter} -IS", text)
-        text = re.sub(rf"\[{str(package.parent)!r}", f"[{str(library)!r}", text)
-        assert str(library) in text
-        (directory / program).write_text(text, encoding="utf-8")
-        (directory / program).chmod(0o755)
 
 
 # --- time
@@ -181,7 +139,6 @@ def tools():
         read_to_end=read_to_end,
         look_at=look_at,
         is_alive=is_alive,
-        copy_product=copy_product,
     )
 
 
