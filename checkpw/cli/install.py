@@ -17,7 +17,10 @@ import click
 
 from checkpw.errors import TemporaryFailure
 
-PROGRAMS = ("checkpassword", "checkpw", "checkpw-dovecot", "checkpw-verifierd", "ofmipd", "ofmipname", "submissiond")
+PROGRAMS = (
+    *("checkgroup", "checknotroot", "checkpassword", "checkpw", "checkpw-any", "checkpw-dovecot", "checkpw-limit"),
+    *("checkpw-log", "checkpw-verifierd", "ofmipd", "ofmipname", "submissiond"),
+)
 
 PACKAGES = (
     "checkpw",

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 PROGRAM = "checkpw-log"
 
 FACILITIES = {
-    **{b"auth": 4, b"authpriv": 10, b"daemon": 3, b"mail": 2, b"user": 1},
+    b"auth": 4,
+    b"authpriv": 10,
+    b"daemon": 3,
+    b"mail": 2,
+    b"user": 1,
     **{b"local%d" % number: 16 + number for number in range(8)},
 }
 """Of syslog(3)."""

@@ -17,7 +17,7 @@ LAYERS = (
         *("tickets", "tallies", "certificates", "confine", "notify"),
     ),
     # 3 composition: what an administrator decided, and what follows from it
-    ("policy", "checker", "outbound", "conversation", "submission"),
+    ("policy", "checker", "outbound", "conversation", "submission", "links"),
     # 4 runners: perform operations, hold no policy
     ("runners",),
     # 5 the processes of the resident server: each is given what it needs, and builds no door, store or checker
@@ -60,6 +60,7 @@ EDGES = {
     "policy": {"mess822", "smtp"},
     "checker": {"errors", "operations"},
     "outbound": {"errors", "mess822"},
+    "links": {"chain", "checker", "credentials", "errors", "fd3", "logline", "peer"},
     "conversation": {"checker", "errors", "operations", "smtp"},
     "submission": {"cdb", "conversation", "errors", "mess822", "outbound", "smtp"},
     "runners": {"chain", "errors", "frames", "operations", "tls"},
@@ -90,6 +91,7 @@ WITHIN_A_LAYER = {
     ("conversation", "checker"): "a client's login is asked about",
     ("submission", "conversation"): "what is said to a client about TLS and logins is the same whatever comes then",
     ("submission", "outbound"): "a session sends messages on",
+    ("links", "checker"): "what a status of a checker means is said there",
 }
 
 STORES = {"checkpw.accounts.passwd_file", "checkpw.accounts.system", "checkpw.accounts.passwd_edit"}
@@ -98,6 +100,9 @@ DOORS = {"checkpw.queue.maildir", "checkpw.queue.qmail", "checkpw.queue.relay", 
 HELPERS = {"checkpw.accounts", "checkpw.accounts.base", "checkpw.accounts.decoy", "checkpw.accounts.networks"}
 HELPERS |= {"checkpw.queue", "checkpw.queue.base"}
 HELPERS |= {f"checkpw.queue.{name}" for name in ("nexthop", "transaction", "smtp_client", "hop_replies", "wire")}
+
+LINKS = {f"checkpw.links.{name}" for name in ("any", "checkgroup", "checknotroot", "limit", "log")}
+HELPERS |= {"checkpw.links"} | {f"checkpw.links.{name}" for name in ("asking", "budget_file", "budgets", "grammar", "telling")}
 
 THIRD_PARTY = {
     "click": "checkpw.cli.",
@@ -166,9 +171,9 @@ def test_imports_are_acyclic():
     assert graph == {}
 
 
-@pytest.mark.parametrize("family", [STORES, DOORS], ids=["stores", "doors"])
-def test_stores_and_doors_do_not_know_each_other(family):
-    """A store or a door imports no other one, and what they share imports none of them."""
+@pytest.mark.parametrize("family", [STORES, DOORS, LINKS], ids=["stores", "doors", "links"])
+def test_stores_doors_and_links_do_not_know_each_other(family):
+    """A store, a door or a link imports no other one, and what they share imports none of them."""
     directory = _part(min(family))
     members = {name for name in source_tree.modules() if _part(name) == directory}
     assert members - HELPERS == family
@@ -191,12 +196,12 @@ def test_packages_of_others_have_one_place():
                 assert module.name.startswith(THIRD_PARTY.get(name, "nobody")), f"{module.name} imports {name}"
 
 
-@pytest.mark.parametrize("program", ["checkpassword", "ofmipd"])
+@pytest.mark.parametrize("program", ["checkpw.cli.checkpassword", "checkpw.cli.ofmipd", *sorted(LINKS)])
 def test_programs_of_a_chain_stay_away_from_what_is_slow_and_large(program):
-    """Nothing that checkpassword or ofmipd ever imports uses asyncio, ssl, email, logging or click.
+    """Nothing that checkpassword, ofmipd or a link ever imports uses asyncio, ssl, email, logging or click.
 
     But for TLS towards a next hop, which is asked for by a setting: then, and only then, ofmipd imports ssl.
     """
-    reached = source_tree.closure(f"checkpw.cli.{program}", "checkpw.cli.exits") - {"checkpw.tls"}
+    reached = source_tree.closure(program, "checkpw.cli.exits") - {"checkpw.tls"}
     uses = {name: source_tree.modules()[name].foreign & (NETWORK | {"click"}) for name in reached}
     assert {name: found for name, found in uses.items() if found} == {}
