@@ -18,8 +18,8 @@ import click
 from checkpw.errors import TemporaryFailure
 
 PROGRAMS = (
-    *("checkgroup", "checknotroot", "checkpassword", "checkpw", "checkpw-any", "checkpw-dovecot", "checkpw-limit"),
-    *("checkpw-log", "checkpw-verifierd", "ofmipd", "ofmipname", "submissiond"),
+    *("authup", "checkgroup", "checknotroot", "checkpassword", "checkpw", "checkpw-any", "checkpw-dovecot"),
+    *("checkpw-limit", "checkpw-log", "checkpw-verifierd", "ofmipd", "ofmipname", "reup", "smtpwrap", "submissiond"),
 )
 
 PACKAGES = (

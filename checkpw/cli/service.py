@@ -59,6 +59,7 @@ EXAMPLES
 @click.option("--data-limit", type=click.IntRange(20_000_000), metavar="BYTES", help="Memory of each process.")
 @click.option("--connections", type=click.IntRange(1, 100_000), default=None, metavar="N", help="At once.")
 @click.option("--options", default="", metavar="WORDS", help="Further options of submissiond or checkpw-verifierd.")
+@click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="A further variable of the program.")
 @click.option("--root/--unprivileged", "as_root", default=None, help="How systemd starts it. [default: as it must]")
 @click.option("--programs", metavar="DIR", help="Where our programs are. [default: where this one is]")
 @click.option("--server", metavar="PROGRAM", help="The UCSPI server. [default: tcpserver; with TLS, sslserver]")
@@ -83,6 +84,7 @@ def service(
     data_limit: int | None,
     connections: int | None,
     options: str,
+    variables: tuple[str, ...],
     as_root: bool | None,
     programs: str | None,
     server: str | None,
@@ -117,6 +119,7 @@ def service(
             data_limit=data_limit or plans.DATA_LIMIT[program],
             connections=connections or 0,
             options=further,
+            variables=variables,
             server=server or _server("sslserver" if certificate else "tcpserver"),
             qmail=qmail,
             rc_subr=rc_subr,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from checkpw.cli.service_plan import Plan
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 _PLAIN_PATH = re.compile(r"/[A-Za-z0-9_./+-]*\Z")
 _STORES, _DOORS = ("system:", "file:/", "verifier:/"), ("maildir:/", "sendmail:/", "smtp://", "smtps://", "lmtp:/")
 
@@ -42,9 +43,21 @@ def _complaints(plan: Plan) -> Iterator[str]:
 
 def _complaints_about_words(plan: Plan) -> Iterator[str]:
     """Yield what is wrong with words that programs will read."""
-    words = (plan.accounts, plan.queue, plan.certificate, plan.key, plan.server, *plan.checker, *plan.options)
+    words = (
+        plan.accounts,
+        plan.queue,
+        plan.certificate,
+        plan.key,
+        plan.server,
+        *plan.checker,
+        *plan.options,
+        *plan.variables,
+    )
     if not all(map(str.isprintable, words)):
         yield "a value has a line end or something else that cannot be printed"
+    for word in plan.variables:
+        if not _VARIABLE.match(word):
+            yield f"--env {word}: want NAME=VALUE"
     if not plan.accounts.startswith(_STORES):
         yield f"--accounts {plan.accounts}: want system:, file:/PATH or verifier:/PATH"
     if plan.queue and not plan.queue.startswith(_DOORS):

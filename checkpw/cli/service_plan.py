@@ -52,6 +52,7 @@ class Plan:
         data_limit: bytes for each process.
         connections: at once; 0 for the program's own default.
         options: further words for a resident program.
+        variables: further variables, NAME=VALUE.
         server: the UCSPI server, a path or a name.
         qmail: home of qmail.
         rc_subr: where the functions of rc.d scripts are.
@@ -73,6 +74,7 @@ class Plan:
     data_limit: int
     connections: int
     options: tuple[str, ...]
+    variables: tuple[str, ...]
     server: str
     qmail: str
     rc_subr: str
@@ -98,7 +100,8 @@ class Plan:
         }
         if self.is_per_connection and self.certificate:
             named |= {"UCSPITLS": "!", "CERTFILE": self.certificate, "KEYFILE": self.key or self.certificate}
-        return {name: value for name, value in named.items() if value}
+        further = dict(word.split("=", 1) for word in self.variables)
+        return {name: value for name, value in named.items() if value} | further
 
     @property
     def path(self) -> str:

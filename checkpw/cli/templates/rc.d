@@ -6,11 +6,13 @@
 # PROVIDE: @name@
 # REQUIRE: LOGIN
 # KEYWORD: shutdown
+#
+# What rc.subr gives and takes, shellcheck does not see.
+# shellcheck disable=SC1091,SC2034,SC2154
 
 name="@name@"
 rcvar="@name@"
 
-# shellcheck source=/dev/null
 $_rc_subr_loaded . @rc_subr@
 
 PATH=@path@:/usr/sbin:/sbin:$PATH
@@ -105,13 +107,10 @@ service_signal()
 	kill "-$1" "$pid"
 }
 
-# shellcheck disable=SC2034 # rc.subr reads them
-{
 start_cmd=service_start
 stop_cmd=service_stop
 status_cmd=service_status
 stat_cmd=service_status
 @commands@
-}
 
 run_rc_command "$1"
