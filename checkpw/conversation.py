@@ -283,6 +283,7 @@ class Conversation:
         elif self._successor is None:
             self.session.accept()
         else:
+            self.session.login = attempt.login
             self.session.close(self._successor.last_words, "login")
 
     def _ask(self, credentials: "Credentials") -> "Steps[Answer]":

@@ -5,6 +5,7 @@ import posix
 from checkpw.errors import TemporaryFailure
 
 QMAIL_HOME = b"/var/qmail"
+DEFAULT_HOSTNAME = b"ofmipd.local"
 DEFAULT_TIMEOUT = 300.0
 MAX_DIGITS = 18
 
@@ -94,9 +95,34 @@ class Environment:
         return literal
 
 
-def read_idle_timeout(environment: Environment) -> float:
+def read_idle_timeout(environment: Environment, control: bytes = b"timeoutsmtpd") -> float:
     """Return the seconds that a client has to say something; raises `TemporaryFailure` for what is no number."""
-    return environment.seconds(b"OFMIPD_TIMEOUT", DEFAULT_TIMEOUT, control=b"timeoutsmtpd")
+    return environment.seconds(b"OFMIPD_TIMEOUT", DEFAULT_TIMEOUT, control=control)
+
+
+def read_errors(environment: Environment) -> int:
+    """Return how many commands of a session may fail; raises as `read_idle_timeout`."""
+    return environment.number(b"OFMIPD_ERRORS", 20, 1)
+
+
+def read_auth_delay(environment: Environment) -> float:
+    """Return the seconds from the start of a check to a 535; raises as `read_idle_timeout`."""
+    return environment.seconds(b"OFMIPD_AUTH_DELAY", 5.0, may_be_none=True)
+
+
+def read_checker_timeout(environment: Environment) -> float:
+    """Return the seconds that a checker has; raises as `read_idle_timeout`."""
+    return environment.seconds(b"OFMIPD_CHECKER_TIMEOUT", 30.0)
+
+
+def read_queue_timeout(environment: Environment) -> float:
+    """Return the seconds that whoever takes a message has; raises as `read_idle_timeout`."""
+    return environment.seconds(b"OFMIPD_QUEUE_TIMEOUT", 600.0)
+
+
+def read_login(environment: Environment) -> bytes | None:
+    """Return who has logged in before we were started, as authup(8) says; None for nobody."""
+    return environment.word(b"AUTHUP_USER") or None
 
 
 def demands_tls(environment: Environment) -> bool:

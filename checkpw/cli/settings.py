@@ -3,8 +3,20 @@
 Everything that ofmipd(8) lists under ENVIRONMENT is read here and nowhere else.
 """
 
+import posix
+
 from checkpw.checker import Checker, read_reject_statuses
-from checkpw.cli.environment import Environment, demands_tls, read_idle_timeout
+from checkpw.cli.environment import (
+    DEFAULT_HOSTNAME,
+    Environment,
+    demands_tls,
+    read_auth_delay,
+    read_checker_timeout,
+    read_errors,
+    read_idle_timeout,
+    read_login,
+    read_queue_timeout,
+)
 from checkpw.errors import TemporaryFailure
 from checkpw.mess822.hostrules import HostRules, default_lines
 from checkpw.policy import Policy
@@ -17,7 +29,6 @@ if TYPE_CHECKING:
     from checkpw.names import Names
     from checkpw.queue.base import Door
 
-DEFAULT_HOSTNAME = b"ofmipd.local"
 LEAST_AUTH_TRIES = 3
 USAGE = "usage: ofmipd name.cdb hostname checkpassword prog ..."
 
@@ -51,7 +62,7 @@ def read_policy(environment: Environment, hostname: bytes) -> Policy:
     limits = Limits(
         message_bytes=environment.number(b"DATABYTES", 100 * 1024 * 1024, control=b"databytes"),
         recipients=environment.number(b"OFMIPD_RECIPIENTS", 1000, 1),
-        errors=environment.number(b"OFMIPD_ERRORS", 20, 1),
+        errors=read_errors(environment),
         auth_failures=environment.number(b"OFMIPD_AUTH_TRIES", 5, LEAST_AUTH_TRIES),
     )
     rules = read_host_rules(environment)
@@ -66,7 +77,7 @@ def read_policy(environment: Environment, hostname: bytes) -> Policy:
         header_bytes=environment.number(b"OFMIPD_HEADER_BYTES", 256 * 1024),
         hops=environment.number(b"OFMIPD_HOPS", 100, 1),
         idle_timeout=read_idle_timeout(environment),
-        auth_delay=environment.seconds(b"OFMIPD_AUTH_DELAY", 5.0, may_be_none=True),
+        auth_delay=read_auth_delay(environment),
         shows_user=not environment.is_set(b"OFMIPD_HIDE_USER"),
         shows_ip=not environment.is_set(b"OFMIPD_HIDE_IP"),
         host_rules=rules,
@@ -88,6 +99,27 @@ def read_host_rules(environment: Environment) -> HostRules:
             )
         )
     return HostRules(line for line in lines if line and not line.startswith(b"#"))
+
+
+USERS_NAMES = b"/.ofmipd/rules.cdb"
+"""Where a user's own name.cdb is, below the home directory; the place is that of pkgsrc's ofmipd-with-user-cdb."""
+
+
+def find_users_names(environment: Environment) -> bytes:
+    """Return the path of the name.cdb that a user has who logged in before us; empty if there is none, or none counts.
+
+    It is read with the user's own rights, because a checker has become that user on the way to us.
+    """
+    home = environment.word(b"HOME")
+    if not environment.is_set(b"OFMIPD_USER_CDB") or read_login(environment) is None or not home.startswith(b"/"):
+        return b""
+    try:
+        posix.stat(home + USERS_NAMES)
+    except FileNotFoundError:
+        return b""
+    except OSError:
+        pass  # there is something, and opening it says what is wrong
+    return home + USERS_NAMES
 
 
 def open_names(path: bytes) -> "Names | None":
@@ -113,7 +145,7 @@ def read_checker(
     if not chain:
         return None
     reject_statuses = read_reject_statuses("OFMIPD_REJECT_CODES", environment.word(b"OFMIPD_REJECT_CODES"))
-    timeout = environment.seconds(b"OFMIPD_CHECKER_TIMEOUT", 30.0)
+    timeout = read_checker_timeout(environment)
     # Only a look at the name: the rest, and the modules for it, can wait until somebody logs in.
     may_be_ours = launcher and len(chain) == 2 and chain[0].rpartition(b"/")[2] == b"checkpassword"
     short_cut = _short_cut(chain, environ, launcher) if may_be_ours else None
@@ -141,7 +173,7 @@ def _short_cut(
 
 def open_door(environment: Environment, hostname: bytes, serial: "Iterator[int]") -> "Door":
     """Return the door that `$OFMIPD_QUEUE` names, else that of qmail-queue; raises `TemporaryFailure` for none."""
-    timeout = environment.seconds(b"OFMIPD_QUEUE_TIMEOUT", 600.0)
+    timeout = read_queue_timeout(environment)
     carries_smtputf8 = environment.is_set(b"OFMIPD_SMTPUTF8")
     url = environment.word(b"OFMIPD_QUEUE")
     kind, _, place = url.partition(b":")

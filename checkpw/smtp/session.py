@@ -402,10 +402,10 @@ class Session:
 
     def _auth(self, argument: bytes) -> None:
         """Begin an exchange; the order of objections is ofmipd's."""
-        if self._auth_refusal is not None:
-            raise CommandRefused(self._auth_refusal)
         if self.login is not None:
             raise CommandRefused(replies.AUTH_AGAIN)
+        if self._auth_refusal is not None:
+            raise CommandRefused(self._auth_refusal)
         refusal = states.objection(b"AUTH", self.state)
         if refusal is not None:
             raise CommandRefused(refusal)

@@ -9,7 +9,7 @@ LAYERS = (
     # 1 pure: bytes in, values out
     (
         *("libcrypt", "hashes", "newhash", "sasl", "smtp", "mess822", "logline", "peer"),
-        *("frames", "proxy", "tls", "budget"),
+        *("frames", "proxy", "tls", "budget", "pop3"),
     ),
     # 2 adapters: the outside world, one module each
     (
@@ -17,7 +17,7 @@ LAYERS = (
         *("tickets", "tallies", "certificates", "confine", "notify"),
     ),
     # 3 composition: what an administrator decided, and what follows from it
-    ("policy", "checker", "outbound", "conversation", "submission", "links"),
+    ("policy", "checker", "outbound", "conversation", "submission", "successors", "middle", "links"),
     # 4 runners: perform operations, hold no policy
     ("runners",),
     # 5 the processes of the resident server: each is given what it needs, and builds no door, store or checker
@@ -47,6 +47,7 @@ EDGES = {
     "proxy": set(),
     "tls": set(),
     "budget": set(),
+    "pop3": {"sasl", "smtp"},
     "tickets": {"errors"},
     "tallies": set(),
     "certificates": {"errors", "tls"},
@@ -63,6 +64,8 @@ EDGES = {
     "links": {"chain", "checker", "credentials", "errors", "fd3", "logline", "peer"},
     "conversation": {"checker", "errors", "operations", "smtp"},
     "submission": {"cdb", "conversation", "errors", "mess822", "outbound", "smtp"},
+    "successors": {"checker", "errors", "operations", "smtp"},
+    "middle": {"errors", "operations", "queue", "smtp"},
     "runners": {"chain", "errors", "frames", "operations", "tls"},
     "service": {
         *("checker", "credentials", "errors", "frames", "logline", "operations", "peer", "proxy", "runners", "sasl"),
@@ -71,8 +74,8 @@ EDGES = {
     "cli": {
         *("accounts", "budget", "cdb", "certificates", "chain", "checker", "confine", "credentials", "errors", "fd3"),
         *("frames", "hashes", "logline", "mess822", "names", "newhash", "notify", "operations", "outbound", "peer"),
-        *("policy", "privileges", "queue", "runners", "secret", "service", "smtp", "submission", "tallies"),
-        *("textfile", "tickets", "tls"),
+        *("policy", "pop3", "privileges", "queue", "runners", "sasl", "secret", "service", "smtp", "submission"),
+        *("conversation", "links", "middle", "successors", "tallies", "textfile", "tickets", "tls"),
     },
 }
 """Part: the parts that it imports, now or later. An edge that nobody uses any more is to be taken out."""
@@ -84,6 +87,8 @@ WITHIN_A_LAYER = {
     ("newhash", "libcrypt"): "it makes most forms",
     ("newhash", "hashes"): "what is made has to be verified: limits and digests are the same",
     ("smtp", "sasl"): "an AUTH exchange drives a mechanism; sasl knows nothing of SMTP",
+    ("pop3", "sasl"): "what a login may consist of is the same",
+    ("pop3", "smtp"): "it has the events, lines and limits of that session, so that one conversation drives both",
     ("chain", "privileges"): "the chain is handed over as somebody else",
     ("accounts", "textfile"): "a store that people edit is a text file that servers read meanwhile",
     ("names", "cdb"): "name.cdb is a cdb",
@@ -91,6 +96,7 @@ WITHIN_A_LAYER = {
     ("conversation", "checker"): "a client's login is asked about",
     ("submission", "conversation"): "what is said to a client about TLS and logins is the same whatever comes then",
     ("submission", "outbound"): "a session sends messages on",
+    ("successors", "checker"): "a login is asked about, and what a status means is said there",
     ("links", "checker"): "what a status of a checker means is said there",
 }
 
@@ -102,7 +108,8 @@ HELPERS |= {"checkpw.queue", "checkpw.queue.base"}
 HELPERS |= {f"checkpw.queue.{name}" for name in ("nexthop", "transaction", "smtp_client", "hop_replies", "wire")}
 
 LINKS = {f"checkpw.links.{name}" for name in ("any", "checkgroup", "checknotroot", "limit", "log")}
-HELPERS |= {"checkpw.links"} | {f"checkpw.links.{name}" for name in ("asking", "budget_file", "budgets", "grammar", "telling")}
+HELPERS |= {"checkpw.links"}
+HELPERS |= {f"checkpw.links.{name}" for name in ("asking", "budget_file", "budgets", "grammar", "telling")}
 
 THIRD_PARTY = {
     "click": "checkpw.cli.",

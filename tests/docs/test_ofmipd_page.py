@@ -101,7 +101,7 @@ def test_the_least_number_of_tries_is_that_of_the_page():
 def test_paths_and_names_are_those_of_the_page():
     """Qmail's home, the host name and the numbers in prose are the code's."""
     assert surroundings.QMAIL_HOME.decode() in OFMIPD.text
-    assert settings.DEFAULT_HOSTNAME.decode() in OFMIPD.text
+    assert surroundings.DEFAULT_HOSTNAME.decode() in OFMIPD.text
     assert f"{surroundings.QMAIL_HOME.decode()}/bin/qmail-queue" in OFMIPD.text
     assert f"More than {limits.MAX_AUTH_LINE} bytes" in OFMIPD.text
     assert f"a command of more than {limits.MAX_COMMAND_LINE} bytes" in OFMIPD.text.lower()
