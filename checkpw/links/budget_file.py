@@ -203,6 +203,7 @@ class _Locked:
             raise Unusable(f"{self._path!a} took half of what was written")
 
     def debit(self, claims: "list[Claim]", now: float) -> Debit:
+        """Count one try on each claim, or on none; raises `Unusable` or `OSError`, as the next."""
         entries: list[Entry] = []
         for claim in claims:
             entry = self._find(claim, now, [entry.offset for entry in entries])
@@ -219,6 +220,7 @@ class _Locked:
         return Debit(None, receipt)
 
     def credit(self, debit: Debit, now: float) -> None:
+        """Take a try back from each claim whose window still has it."""
         for claim, number in debit.receipt:
             entry = self._find(claim, now)
             if entry is None or not entry.newest - COUNTS < number <= entry.newest:

@@ -106,6 +106,9 @@ def test_launchers_differ_by_name_only(path):
     wanted = wanted.replace("ENTRY", ENTRY_FOR_PEOPLE if is_for_people else ENTRY.format(name=name))
     if is_for_people:
         wanted = wanted.replace("checkpw/cli/checkpw.py", "checkpw/cli/admin.py")
+    if f"checkpw.links.{name.removeprefix('checkpw-')}" in source_tree.modules():
+        wanted = wanted.replace(f"checkpw/cli/{name}", f"checkpw/links/{name.removeprefix('checkpw-')}")
+        wanted = wanted.replace(f"checkpw.cli.{name}", f"checkpw.links.{name.removeprefix('checkpw-')}")
     wanted = wanted.replace("checkpw/cli/checkpw-", "checkpw/cli/").replace("checkpw.cli.checkpw-", "checkpw.cli.")
     assert path.read_text(encoding="utf-8") == wanted
     assert len(wanted.splitlines()) <= 20

@@ -12,12 +12,19 @@ MODULES = {
     "checkpw": ["checkpw.cli.admin"],
     "checkpw-dovecot": ["checkpw.cli.dovecot", "checkpw.cli.exits"],
     "checkpw-verifierd": ["checkpw.cli.verifierd", "checkpw.cli.exits"],
+    **{
+        program: [f"checkpw.links.{program.removeprefix('checkpw-')}", "checkpw.cli.exits"]
+        for program in ("checkgroup", "checknotroot", "checkpw-any", "checkpw-limit", "checkpw-log")
+    },
     "ofmipd": ["checkpw.cli.ofmipd", "checkpw.cli.exits"],
     "ofmipname": ["checkpw.cli.ofmipname", "checkpw.cli.exits"],
     "submissiond": ["checkpw.cli.submissiond", "checkpw.cli.exits"],
 }
 
-IN_CHAINS = ("checkpassword", "checkpw-dovecot", "ofmipd")
+IN_CHAINS = (
+    *("checkgroup", "checknotroot", "checkpassword", "checkpw-any", "checkpw-dovecot", "checkpw-limit", "checkpw-log"),
+    "ofmipd",
+)
 """Programs that stand in a chain: their environment has two sides, Read and Set."""
 
 NAMES = re.compile(
@@ -49,6 +56,11 @@ NOT_FOR_PEOPLE = {
     ("submissiond", "SSL_CIPHER_USEKEYSIZE"): "known of a connection, and told nobody",
     ("ofmipd", "SSL_CIPHER_USEKEYSIZE"): "known of a connection to the next hop, and told nobody",
     ("ofmipd", "SSL_TLS_SNI"): "of a TLS server, and that is another program",
+    **{
+        (program, name): "known of the client, of whom a link only says the address"
+        for program in ("checkgroup", "checknotroot", "checkpw-limit", "checkpw-log")
+        for name in ("SSL_PROTOCOL", "TCPREMOTEINFO")
+    },
     **{
         (program, name): "of checkpassword in a chain; only its verdict is asked without starting it"
         for program in ("checkpw-verifierd", "ofmipd", "submissiond")

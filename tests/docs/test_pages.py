@@ -1,6 +1,8 @@
 """Every program has a page and every page of section 8 a program; what pages say about endings and messages is so."""
 
+import grp
 import os
+import pwd
 import re
 import subprocess
 import sys
@@ -14,6 +16,10 @@ COMMANDS = {
     "checkpw": ["checkpw.cli.admin"],
     "checkpw-dovecot": ["checkpw.cli.dovecot", "checkpw.cli.exits"],
     "checkpw-verifierd": ["checkpw.cli.verifierd", "checkpw.cli.exits"],
+    **{
+        program: [f"checkpw.links.{program.removeprefix('checkpw-')}", "checkpw.cli.exits"]
+        for program in ("checkgroup", "checknotroot", "checkpw-any", "checkpw-limit", "checkpw-log")
+    },
     "ofmipd": ["checkpw.cli.ofmipd", "checkpw.cli.exits"],
     "ofmipname": ["checkpw.cli.ofmipname", "checkpw.cli.exits"],
     "submissiond": ["checkpw.cli.submissiond", "checkpw.cli.exits"],
@@ -78,6 +84,12 @@ def test_a_page_has_what_administrators_look_for(program):
 
 # --- exit statuses
 
+OWN_NAME = pwd.getpwuid(os.geteuid()).pw_name
+OWN_GROUP = grp.getgrgid(pwd.getpwuid(os.geteuid()).pw_gid).gr_name
+OTHER_GROUP = next(found.gr_name for found in grp.getgrall() if found.gr_gid not in os.getgrouplist(OWN_NAME, 0))
+UNLIMITED = {"CHECKPW_LIMIT_LOGIN": "off"}
+"""There is no address, so that no other budget counts either."""
+
 PROVOKED = {
     "checkpassword": {
         0: (["true"], b"joe\0secret\0\0"),
@@ -107,6 +119,36 @@ PROVOKED = {
         3: (["true"], b"nobody-here\0\0\0", {"AUTHORIZED": "1"}),
         111: (["true"], None),
     },
+    "checkgroup": {
+        0: ([OWN_GROUP, "true"], b"", {"USER": OWN_NAME}),
+        1: ([OTHER_GROUP, "true"], b"", {"USER": OWN_NAME}),
+        2: ([OWN_GROUP, "true"], b""),
+        111: (["no-such-group", "true"], b"", {"USER": OWN_NAME}),
+    },
+    "checknotroot": {
+        0: (["true"], b""),
+        1: (["true"], b""),
+        2: ([], b""),
+        111: (["/nonexistent"], b""),
+    },
+    "checkpw-any": {
+        0: (["false", "checkpassword", "true"], b"joe\0secret\0\0"),
+        1: (["false", "checkpassword", "true"], b"joe\0wrong\0\0"),
+        2: (["false", "checkpassword"], b"joe\0secret\0\0"),
+        111: (["/nonexistent", "checkpassword", "true"], b"joe\0secret\0\0"),
+    },
+    "checkpw-limit": {
+        0: (["checkpassword", "true"], b"joe\0secret\0\0", UNLIMITED),
+        1: (["checkpassword", "true"], b"joe\0wrong\0\0", UNLIMITED),
+        2: (["checkpassword"], b"joe\0secret\0\0", UNLIMITED),
+        111: (["checkpassword", "true"], b"joe\0secret\0\0", {"CHECKPW_LIMIT_STORE": "file:/nonexistent/limits"}),
+    },
+    "checkpw-log": {
+        0: (["checkpassword", "true"], b"joe\0secret\0\0"),
+        1: (["checkpassword", "true"], b"joe\0wrong\0\0"),
+        2: (["checkpassword"], b"joe\0secret\0\0"),
+        111: (["checkpassword", "true"], None),
+    },
     "checkpw-verifierd": {
         0: (["--help"], b""),
         2: (["--socket", "verifier", "--accounts", "verifier:/nonexistent"], b""),
@@ -132,7 +174,14 @@ def test_exit_statuses_are_those_of_the_page(program):
 
 
 @pytest.mark.parametrize(
-    ("program", "status"), [(program, status) for program, statuses in PROVOKED.items() for status in statuses]
+    ("program", "status"),
+    # checknotroot, by root, does nothing but refuse; tests/programs runs it as others, too.
+    [
+        (program, status)
+        for program, statuses in PROVOKED.items()
+        for status in statuses
+        if program != "checknotroot" or status == 2 or (status == 1) == (os.geteuid() == 0)
+    ],
 )
 def test_each_exit_status_can_be_had(program, status, programs, tmp_path):
     """A program leaves with each status that its page lists."""
