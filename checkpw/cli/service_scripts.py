@@ -123,6 +123,7 @@ def rc_d(plan: Plan) -> list[File]:
         rc_subr=plan.rc_subr,
         path=plan.path,
         variables="\n".join(_assignment(f"{name}_{key}", value) for key, value in variables.items()),
+        program="tcpserver" if plan.is_per_connection else "command",
         functions=functions.rstrip("\n") + "\n",
         commands="\n".join(
             [f'extra_commands="stat {" ".join(commands)}"', *(f"{key}_cmd={value}" for key, value in actions.items())]

@@ -23,12 +23,13 @@ load_rc_config "$name"
 # What rc.conf does not say is so. Values are words of the shell.
 @variables@
 @functions@
-# Sets pid, if it runs. Its name is in its command line, from the shell that writes the file on.
+# Sets pid, if it runs. The number alone could be anybody's by now; its name, or that of the program, is in its
+# command line from the shell on that writes the file.
 service_pid()
 {
 	[ -r "$@name@_pidfile" ] && read -r pid <"$@name@_pidfile" || return 1
 	case $pid in '' | *[!0-9]*) return 1 ;; esac
-	case $(ps -o args= -p "$pid" 2>/dev/null) in *"$name"*) return 0 ;; esac
+	case $(ps -ww -o args= -p "$pid" 2>/dev/null) in *"$name"* | *"$@name@_@program@"*) return 0 ;; esac
 	return 1
 }
 
