@@ -256,6 +256,22 @@ def script(tmp_path):
     return write
 
 
+# --- TLS
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory, refuse):
+    """Make a certificate for mail.example, and give its path; the key stands in the same file."""
+    if shutil.which("openssl") is None:
+        refuse("peer not installed: openssl (Debian package openssl)")
+    path = tmp_path_factory.mktemp("certificate") / "pair.pem"
+    words = ["-nodes", "-days", "2", "-subj", "/CN=mail.example", "-addext", "subjectAltName=DNS:mail.example"]
+    words += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-keyout", path, "-out", f"{path}.crt"]
+    subprocess.run(["openssl", "req", "-x509", *words], check=True, capture_output=True)
+    path.write_bytes(path.read_bytes() + pathlib.Path(f"{path}.crt").read_bytes())
+    return path
+
+
 # --- checkpassword
 
 RECORD = b"joe\0secret\0\0"
