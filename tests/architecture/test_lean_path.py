@@ -40,6 +40,7 @@ OFMIPD = {
     *OURS_ALWAYS,
     "checkpw.checker",
     "checkpw.cli.environment",
+    "checkpw.cli.front",
     "checkpw.cli.ofmipd",
     "checkpw.cli.settings",
     "checkpw.conversation",

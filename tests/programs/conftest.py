@@ -256,22 +256,6 @@ def script(tmp_path):
     return write
 
 
-# --- TLS
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory, refuse):
-    """Make a certificate for mail.example, and give its path; the key stands in the same file."""
-    if shutil.which("openssl") is None:
-        refuse("peer not installed: openssl (Debian package openssl)")
-    path = tmp_path_factory.mktemp("certificate") / "pair.pem"
-    words = ["-nodes", "-days", "2", "-subj", "/CN=mail.example", "-addext", "subjectAltName=DNS:mail.example"]
-    words += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-keyout", path, "-out", f"{path}.crt"]
-    subprocess.run(["openssl", "req", "-x509", *words], check=True, capture_output=True)
-    path.write_bytes(path.read_bytes() + pathlib.Path(f"{path}.crt").read_bytes())
-    return path
-
-
 # --- checkpassword
 
 RECORD = b"joe\0secret\0\0"
@@ -575,6 +559,16 @@ def make_certificate(tmp_path_factory, refuse):
 def certificate(make_certificate):
     """Give the paths of a certificate for mail.example and of its key."""
     return make_certificate()
+
+
+@pytest.fixture(scope="session")
+def pair(certificate):
+    """Give the path of a file with that certificate and its key; the certificate alone is beside it, as `.crt`."""
+    text, key = (pathlib.Path(path).read_bytes() for path in certificate)
+    path = pathlib.Path(certificate[0]).with_name("pair.pem")
+    path.write_bytes(key + text)
+    path.with_name("pair.pem.crt").write_bytes(text)
+    return path
 
 
 @pytest.fixture
