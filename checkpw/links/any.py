@@ -5,6 +5,10 @@ from checkpw.checker import ACCEPTED, REJECTED, read_reject_statuses, verdict_of
 from checkpw.errors import Misuse, Rejected
 from checkpw.links import asking, grammar
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 BLANKS = b" \t\n"
 
 ESCAPABLE = b'$`"\\\n'
@@ -43,56 +47,64 @@ def split(text: bytes) -> list[bytes]:
         Misuse: a quote is not closed, nothing follows a backslash, or there are no words.
     """
     words: list[bytes] = []
-    word: bytearray | None = None  # None between words: '' is a word, too
-    at = 0
-    while at < len(text):
-        character = text[at : at + 1]
-        at += 1
-        if character in BLANKS:
-            if word is not None:
-                words.append(bytes(word))
+    word: bytes | None = None  # None between words: '' is a word, too
+    for piece in (*_pieces(text), None):
+        if piece is not None:
+            word = (word or b"") + piece
+        elif word is not None:
+            words.append(word)
             word = None
-            continue
-        word = bytearray() if word is None else word
-        if character == b"\\":
-            word += _escaped(text, at)
-            at += 1
-        elif character == b"'":
-            end = text.find(b"'", at)
-            if end < 0:
-                raise Misuse(f"a single quote is not closed in {text!a}")
-            word += text[at:end]
-            at = end + 1
-        elif character == b'"':
-            at = _take_double_quoted(text, at, word)
-        else:
-            word += character
-    if word is not None:
-        words.append(bytes(word))
     if not words or not words[0]:
         raise Misuse(f"no checker in {text!a}")
     return words
 
 
-def _take_double_quoted(text: bytes, at: int, word: bytearray) -> int:
-    """Add to `word` what stands from `at` to the closing quote; return the place behind that."""
+def _pieces(text: bytes) -> "Iterator[bytes | None]":
+    """Yield what words are put together from, without its quotes, and None for each blank between them."""
+    at = 0
+    while at < len(text):
+        character = text[at : at + 1]
+        at += 1
+        if character in BLANKS:
+            yield None
+        elif text.startswith(b"\n", at) and character == b"\\":
+            at += 1  # the line goes on, and this is not even a blank
+        elif character == b"\\":
+            yield _escaped(text, at)
+            at += 1
+        elif character == b"'":
+            end = text.find(b"'", at)
+            if end < 0:
+                raise Misuse(f"a single quote is not closed in {text!a}")
+            yield text[at:end]
+            at = end + 1
+        elif character == b'"':
+            piece, at = _double_quoted(text, at)
+            yield piece
+        else:
+            yield character
+
+
+def _double_quoted(text: bytes, at: int) -> tuple[bytes, int]:
+    """Return what stands from `at` to the closing quote, and the place behind that."""
+    piece = b""
     while at < len(text):
         character = text[at : at + 1]
         at += 1
         if character == b'"':
-            return at
+            return piece, at
         if character == b"\\":
             following = _escaped(text, at)
-            word += following if not following or following in ESCAPABLE else b"\\" + following
+            piece += following.replace(b"\n", b"") if following in ESCAPABLE else b"\\" + following
             at += 1
         else:
-            word += character
+            piece += character
     raise Misuse(f"a double quote is not closed in {text!a}")
 
 
 def _escaped(text: bytes, at: int) -> bytes:
-    """Return the character behind a backslash, nothing for the end of a line, which is continued."""
+    """Return the character behind a backslash."""
     following = text[at : at + 1]
     if not following:
         raise Misuse(f"nothing follows the backslash in {text!a}")
-    return b"" if following == b"\n" else following
+    return following
