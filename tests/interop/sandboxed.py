@@ -4,8 +4,8 @@
 
 Does what these settings say: ExecStart, User, Environment, Limit*, LoadCredential (copies them into CREDENTIALS),
 NoNewPrivileges, CapabilityBoundingSet, PrivateNetwork, ProtectSystem=strict with ReadWritePaths, SystemCallFilter,
-MemoryDenyWriteExecute, RestrictAddressFamilies. The sets of system calls are asked of systemd-analyze, and the kernel is
-told by libseccomp. Started by root.
+MemoryDenyWriteExecute, RestrictAddressFamilies. The sets of system calls are asked of systemd-analyze, and the kernel
+is told by libseccomp. Started by root.
 """
 
 import ctypes
