@@ -275,13 +275,23 @@ def accounts(public):
 
 
 @pytest.fixture
-def checkpassword(programs, start, pipe, accounts):
-    """Give a function that runs checkpassword to its end and gives how that was.
+def checkpassword(run_chain, programs):
+    """Give a function that runs checkpassword to its end, as the one below."""
+
+    def run(*chain, directory=programs, **state):
+        return run_chain(directory / "checkpassword", *chain, **state)
+
+    return run
+
+
+@pytest.fixture
+def run_chain(programs, start, pipe, accounts):
+    """Give a function that runs a checkpassword program, or another one of a chain, to its end and gives how that was.
 
     `record` is what descriptor 3 gives; None for the caller's own `descriptors`.
     """
 
-    def run(*chain, record=RECORD, store="joe:{PLAIN}secret::::::\n", environ=None, directory=programs, **state):
+    def run(*argv, record=RECORD, store="joe:{PLAIN}secret::::::\n", environ=None, **state):
         settings = {"PATH": "/usr/bin:/bin"}
         if store is not None:
             settings["CHECKPW_ACCOUNTS"] = store if ":" in store.partition("/")[0] and "\n" not in store else None
@@ -289,7 +299,7 @@ def checkpassword(programs, start, pipe, accounts):
         settings = {name: value for name, value in {**settings, **(environ or {})}.items() if value is not None}
         if record is not None:
             state["descriptors"] = {3: pipe(record), **state.get("descriptors", {})}
-        process = start([directory / "checkpassword", *chain], settings, **state)
+        process = start(argv, settings, **state)
         out, said = process.communicate(timeout=PATIENCE)
         return types.SimpleNamespace(status=process.returncode, out=out, said=said)
 
