@@ -9,6 +9,8 @@ from checkpw.errors import Misuse, TemporaryFailure
 
 USAGE = "usage: reup -t tries prog [arguments]"
 
+ENDING = (_signal.SIGTERM, _signal.SIGHUP, _signal.SIGINT)
+
 
 def main(argv: list[bytes], environ: dict[bytes, bytes]) -> int | chain.NextProgram:
     """Return the status of the first run that succeeds; the last one takes our place.
@@ -25,18 +27,42 @@ def main(argv: list[bytes], environ: dict[bytes, bytes]) -> int | chain.NextProg
     prog = words[2:]
     chain.collect_children()
     for _ in range(int(words[1]) - 1):
-        if _run(prog, environ) == 0:
+        if Run(prog, environ).wait() == 0:
             return 0
     return chain.NextProgram(prog, environ)
 
 
-def _run(prog: list[bytes], environ: dict[bytes, bytes]) -> int:
-    pid = chain.start(prog, environ)
-    try:
-        return posix.waitstatus_to_exitcode(posix.waitpid(pid, 0)[1])
-    except TemporaryFailure:
+class Run:
+    """One run of the program. A signal that ends us ends it, also one that comes while it is being started."""
+
+    __slots__ = ("_number", "_pid")
+
+    def __init__(self, prog: list[bytes], environ: dict[bytes, bytes]) -> None:
+        """Start it; raises `TemporaryFailure`."""
+        self._pid = self._number = 0
+        before = [(number, _signal.signal(number, self._note)) for number in ENDING]
         try:
-            posix.kill(pid, _signal.SIGTERM)
+            self._pid = chain.start(prog, environ)
+        finally:
+            for number, handler in before:
+                _signal.signal(number, handler)
+
+    def _note(self, number: int, _frame: object) -> None:
+        self._number = number
+
+    def wait(self) -> int:
+        """Wait for its end and return its status; raises `TemporaryFailure` for a signal."""
+        if self._number:
+            self._end()
+            raise TemporaryFailure(f"ended by signal {self._number}")
+        try:
+            return posix.waitstatus_to_exitcode(posix.waitpid(self._pid, 0)[1])
+        except TemporaryFailure:
+            self._end()
+            raise
+
+    def _end(self) -> None:
+        try:
+            posix.kill(self._pid, _signal.SIGTERM)
         except OSError:
-            pass  # it has ended, or become somebody who is not ours to end
-        raise
+            return  # it has ended, or become somebody who is not ours to end
