@@ -256,6 +256,27 @@ def script(tmp_path):
     return write
 
 
+# --- the accounts of a machine
+
+
+@pytest.fixture
+def private_etc(root, refuse, public):
+    """Give a function that gives the words which run a program where files of /etc, given as lines, are a test's."""
+
+    def words_for(files):
+        mounts = []
+        for name, lines in files.items():
+            (public / name).write_text("\n".join(lines) + "\n", encoding="ascii")
+            (public / name).chmod(0o600 if name == "shadow" else 0o644)
+            mounts.append(f"mount --bind {public}/{name} /etc/{name}")
+        words = ["unshare", "--mount", "sh", "-c", " && ".join([*mounts, 'exec "$@"']), "sh"]
+        if subprocess.run([*words, "true"], capture_output=True, check=False).returncode != 0:
+            refuse("not run: a private /etc, unshare and mount are not allowed here")
+        return words
+
+    return words_for
+
+
 # --- checkpassword
 
 RECORD = b"joe\0secret\0\0"
