@@ -114,8 +114,6 @@ def rc_d(plan: Plan) -> list[File]:
         connections=str(plan.connections or CONNECTIONS),
     )
     actions = {command: f"service_{command}" for command in commands}
-    if plan.is_per_connection:
-        actions["reload"] = "service_cdb"
     text = fill(
         "rc.d",
         title=title(plan),
@@ -126,7 +124,10 @@ def rc_d(plan: Plan) -> list[File]:
         program="tcpserver" if plan.is_per_connection else "command",
         functions=functions.rstrip("\n") + "\n",
         commands="\n".join(
-            [f'extra_commands="stat {" ".join(commands)}"', *(f"{key}_cmd={value}" for key, value in actions.items())]
+            [
+                f'extra_commands="status stat {" ".join(commands)}"',
+                *(f"{key}_cmd={value}" for key, value in actions.items()),
+            ]
         ),
     )
     return [File(name, 0o755, text)]
