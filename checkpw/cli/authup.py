@@ -7,10 +7,9 @@ from checkpw import chain
 from checkpw.chain import NextProgram
 from checkpw.checker import Checker, read_reject_statuses
 from checkpw.cli import authup_levels, authup_session, front
-from checkpw.cli.environment import (
-    MAX_DIGITS,
+from checkpw.cli.environment import MAX_DIGITS, Environment
+from checkpw.cli.shared import (
     TLS_VARIABLES,
-    Environment,
     demands_tls,
     read_auth_delay,
     read_checker_timeout,

@@ -4,7 +4,8 @@ import posix
 
 from checkpw.chain import NextProgram
 from checkpw.cli import front
-from checkpw.cli.environment import TLS_VARIABLES, Environment, read_checker_timeout
+from checkpw.cli.environment import Environment
+from checkpw.cli.shared import TLS_VARIABLES, read_checker_timeout
 from checkpw.errors import TemporaryFailure
 
 LEVELS = (b"none", b"observe", b"ondemand", b"ondemand-encrypted", b"always", b"always-encrypted")

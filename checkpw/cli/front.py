@@ -2,7 +2,8 @@
 
 import posix
 
-from checkpw.cli.environment import DEFAULT_HOSTNAME, Environment
+from checkpw.cli.environment import Environment
+from checkpw.cli.shared import DEFAULT_HOSTNAME
 from checkpw.errors import TemporaryFailure
 from checkpw.logline import render
 

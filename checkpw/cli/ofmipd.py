@@ -5,7 +5,8 @@ import time
 
 from checkpw import chain
 from checkpw.cli import exits, front, settings
-from checkpw.cli.environment import TLS_VARIABLES, Environment, read_login, read_starttls
+from checkpw.cli.environment import Environment
+from checkpw.cli.shared import TLS_VARIABLES, read_login, read_starttls
 from checkpw.errors import CheckpwError
 from checkpw.peer import Peer
 from checkpw.runners.stdio import StdioRunner

@@ -4,8 +4,9 @@ import _signal
 import posix
 
 from checkpw import chain
-from checkpw.cli.environment import MAX_DIGITS
 from checkpw.errors import Misuse, TemporaryFailure
+
+MAX_DIGITS = 9
 
 USAGE = "usage: reup -t tries prog [arguments]"
 

@@ -6,9 +6,9 @@ Everything that ofmipd(8) lists under ENVIRONMENT is read here and nowhere else.
 import posix
 
 from checkpw.checker import Checker, read_reject_statuses
-from checkpw.cli.environment import (
+from checkpw.cli.environment import Environment
+from checkpw.cli.shared import (
     DEFAULT_HOSTNAME,
-    Environment,
     demands_tls,
     read_auth_delay,
     read_checker_timeout,

@@ -5,9 +5,9 @@ import time
 
 from checkpw import chain
 from checkpw.cli import front
-from checkpw.cli.environment import (
+from checkpw.cli.environment import Environment
+from checkpw.cli.shared import (
     TLS_VARIABLES,
-    Environment,
     demands_tls,
     read_errors,
     read_idle_timeout,

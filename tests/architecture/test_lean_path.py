@@ -43,6 +43,7 @@ OFMIPD = {
     "checkpw.cli.front",
     "checkpw.cli.ofmipd",
     "checkpw.cli.settings",
+    "checkpw.cli.shared",
     "checkpw.conversation",
     "checkpw.credentials",
     "checkpw.logline",
@@ -72,6 +73,42 @@ OFMIPD = {
     "checkpw.submission",
 }
 C_OFMIPD = {"binascii", "select"}
+
+AUTHUP = {
+    *OURS_ALWAYS,
+    "checkpw.checker",
+    "checkpw.cli.authup",
+    "checkpw.cli.authup_levels",
+    "checkpw.cli.authup_session",
+    "checkpw.cli.environment",
+    "checkpw.cli.front",
+    "checkpw.cli.shared",
+    "checkpw.conversation",
+    "checkpw.credentials",
+    "checkpw.links",
+    "checkpw.links.grammar",
+    "checkpw.logline",
+    "checkpw.operations",
+    "checkpw.peer",
+    "checkpw.runners",
+    "checkpw.runners.stdio",
+    "checkpw.sasl",
+    "checkpw.secret",
+    "checkpw.smtp",
+    "checkpw.smtp.data",
+    "checkpw.smtp.events",
+    "checkpw.smtp.exchange",
+    "checkpw.smtp.grammar",
+    "checkpw.smtp.incoming",
+    "checkpw.smtp.limits",
+    "checkpw.smtp.lines",
+    "checkpw.smtp.offers",
+    "checkpw.smtp.replies",
+    "checkpw.smtp.session",
+    "checkpw.smtp.states",
+    "checkpw.successors",
+}
+"""What a greeting of authup takes: nothing of mail, queues and headers."""
 
 CHECK = {"checkpw.runners.spawning"}
 """What comes with the first program that is started: a checker, or the queue's."""
@@ -150,6 +187,19 @@ def test_what_a_greeting_costs(imports):
     assert status == 0
     assert names == OFMIPD | C_ALWAYS | C_OFMIPD
     assert all(map(_is_compiled, names - OFMIPD))
+    assert names & HEAVY == set()
+
+
+def test_what_comes_before_a_login_costs(imports):
+    """authup that greets a client who leaves has imported exactly these modules, and one that asks a checker no more."""
+    status, names = imports("authup", "smtp", "checkpassword", "--", "true")
+    assert status == 0
+    assert names == AUTHUP | C_ALWAYS | C_OFMIPD
+    assert all(map(_is_compiled, names - AUTHUP))
+    dialogue = b"AUTH PLAIN AGpvZQB3cm9uZw==\r\n"
+    status, names = imports("authup", "smtp", "/bin/false", "--", "true", stdin=dialogue)
+    assert status == 0
+    assert {name for name in names if not _is_compiled(name)} == AUTHUP | CHECK
     assert names & HEAVY == set()
 
 

@@ -11,7 +11,7 @@ from pages import page
 
 from checkpw import conversation, logline, submission
 from checkpw.cli import environment as surroundings
-from checkpw.cli import settings
+from checkpw.cli import settings, shared
 from checkpw.errors import TemporaryFailure
 from checkpw.logline import render
 from checkpw.outbound import REFUSALS
@@ -101,7 +101,7 @@ def test_the_least_number_of_tries_is_that_of_the_page():
 def test_paths_and_names_are_those_of_the_page():
     """Qmail's home, the host name and the numbers in prose are the code's."""
     assert surroundings.QMAIL_HOME.decode() in OFMIPD.text
-    assert surroundings.DEFAULT_HOSTNAME.decode() in OFMIPD.text
+    assert shared.DEFAULT_HOSTNAME.decode() in OFMIPD.text
     assert f"{surroundings.QMAIL_HOME.decode()}/bin/qmail-queue" in OFMIPD.text
     assert f"More than {limits.MAX_AUTH_LINE} bytes" in OFMIPD.text
     assert f"a command of more than {limits.MAX_COMMAND_LINE} bytes" in OFMIPD.text.lower()

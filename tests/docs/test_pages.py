@@ -12,6 +12,7 @@ import source_tree
 from pages import PROGRAMS, ROOT, page, pages
 
 COMMANDS = {
+    "authup": ["checkpw.cli.authup", "checkpw.cli.exits"],
     "checkpassword": ["checkpw.cli.checkpassword", "checkpw.cli.exits"],
     "checkpw": ["checkpw.cli.admin"],
     "checkpw-dovecot": ["checkpw.cli.dovecot", "checkpw.cli.exits"],
@@ -22,6 +23,8 @@ COMMANDS = {
     },
     "ofmipd": ["checkpw.cli.ofmipd", "checkpw.cli.exits"],
     "ofmipname": ["checkpw.cli.ofmipname", "checkpw.cli.exits"],
+    "reup": ["checkpw.cli.reup", "checkpw.cli.exits"],
+    "smtpwrap": ["checkpw.cli.smtpwrap", "checkpw.cli.exits"],
     "submissiond": ["checkpw.cli.submissiond", "checkpw.cli.exits"],
 }
 """Program: the modules that its launcher imports."""
@@ -74,7 +77,7 @@ def test_references_lead_somewhere(page_):
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_page_has_what_administrators_look_for(program):
     """The page of a program has its sections; that of a program in a chain has all of them, and Read apart from Set."""
-    is_in_chains = program in ("checkpassword", "ofmipd")
+    is_in_chains = program in ("authup", "checkpassword", "ofmipd")
     wanted = CHAIN_SECTIONS if is_in_chains else SECTIONS
     assert [section for section in wanted if section not in page(program).headings()] == []
     if is_in_chains:
@@ -97,8 +100,26 @@ PROVOKED = {
         2: ([], b""),
         111: (["true"], None),
     },
+    "authup": {
+        0: (["smtp", "checkpassword", "true"], b"QUIT\r\n"),
+        2: (["smtp"], b""),
+        111: (["smtp", "checkpassword", "true"], b"", {"OFMIPD_ERRORS": "many"}),
+    },
+    "reup": {
+        0: (["-t", "2", "true"], b""),
+        2: (["true"], b""),
+        111: (["-t", "2", "/nonexistent"], b""),
+    },
+    "smtpwrap": {
+        0: (["sh", "-c", "echo 220 hello; read line; echo 221 bye"], b"QUIT\r\n"),
+        2: ([], b""),
+        14: (["echo", "421 too busy"], b""),
+        15: (["echo", "554 go away"], b""),
+        111: (["true"], b"", {"OFMIPD_ERRORS": "many"}),
+    },
     "ofmipd": {
         0: (["", "mail.example", "checkpassword", "true"], None),
+        14: (["", "mail.example"], None, {"AUTHUP_USER": "joe", "OFMIPD_GROUPS": "odd"}),
         111: (["", "checkpassword", "true"], None),
     },
     "ofmipname": {
