@@ -19,7 +19,7 @@ def main(argv: list[bytes], environ: dict[bytes, bytes]) -> int | NextProgram:
     rest = argv[1:]
     if not rest:
         raise Misuse(f"usage: {PROGRAM} prog [arguments]")
-    # All of them, and the groups: who has the saved uid of root is root when it likes.
+    # All of them, and the groups: whose real uid is that of root is root when it likes.
     if 0 in posix.getresuid() or 0 in posix.getresgid() or 0 in posix.getgroups():
         tell(PROGRAM, "refused", environ, {"login": environ.get(b"USER", b""), "reason": "uid 0 or gid 0"})
         raise Rejected("root")
