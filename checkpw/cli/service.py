@@ -13,11 +13,10 @@ from pathlib import Path
 import click
 
 from checkpw.cli import service_plan as plans
-from checkpw.cli.environment import QMAIL_HOME, Environment
 from checkpw.cli.service_checks import check
 from checkpw.cli.service_files import File, shown, write
 from checkpw.cli.service_plan import Plan
-from checkpw.errors import Misuse
+from checkpw.errors import Misuse, TemporaryFailure
 
 KINDS = ("rc.d", "systemd", "daemontools", "runit", "s6", "openrc")
 
@@ -52,10 +51,10 @@ EXAMPLES
 @click.option("--tls-key", "key", default="", metavar="FILE", help="Its key, if it is not in the same file.")
 @click.option("--accounts", default="system:", show_default=True, metavar="URL", help="The account store.")
 @click.option("--queue", default="", metavar="URL", help="Where mail goes. [default: qmail-queue]")
-@click.option("--user", metavar="USER", help="Who talks to clients. [default: submissiond]")
-@click.option("--door-user", default="", metavar="USER", help="Who opens the door, in submissiond.")
-@click.option("--group", default="", metavar="GROUP", help="Who may ask checkpw-verifierd.")
-@click.option("--log-user", metavar="USER", help="Who writes the log, under daemontools and the like.")
+@click.option("--user", metavar="U", help="Who talks to clients. [default: submissiond]")
+@click.option("--door-user", default="", metavar="U", help="Who opens the door, in submissiond.")
+@click.option("--group", default="", metavar="G", help="Who may ask checkpw-verifierd.")
+@click.option("--log-user", metavar="U", help="Who writes the log, under daemontools and the like.")
 @click.option("--data-limit", type=click.IntRange(20_000_000), metavar="BYTES", help="Memory of each process.")
 @click.option("--connections", type=click.IntRange(1, 100_000), default=None, metavar="N", help="At once.")
 @click.option("--options", default="", metavar="WORDS", help="Further options of submissiond or checkpw-verifierd.")
@@ -63,7 +62,7 @@ EXAMPLES
 @click.option("--root/--unprivileged", "as_root", default=None, help="How systemd starts it. [default: as it must]")
 @click.option("--programs", metavar="DIR", help="Where our programs are. [default: where this one is]")
 @click.option("--server", metavar="PROGRAM", help="The UCSPI server. [default: tcpserver; with TLS, sslserver]")
-@click.option("--qmail", default=os.fsdecode(QMAIL_HOME), show_default=True, metavar="DIR", help="Home of qmail.")
+@click.option("--qmail", default=plans.QMAIL_HOME, show_default=True, metavar="DIR", help="Home of qmail.")
 @click.option("--rc-subr", default="/etc/rc.subr", show_default=True, metavar="FILE", help="What rc.d scripts read.")
 def service(
     kind: str,
@@ -153,8 +152,13 @@ def _programs() -> str:
 
 
 def _hostname(qmail: str) -> str:
-    control = Environment({b"OFMIPD_QMAIL": os.fsencode(qmail)}).control(b"me")
-    return os.fsdecode(control) or os.uname().nodename
+    try:
+        with open(f"{qmail}/control/me", encoding="utf-8") as control:
+            return control.readline().strip() or os.uname().nodename
+    except FileNotFoundError:
+        return os.uname().nodename
+    except (OSError, UnicodeDecodeError) as error:
+        raise TemporaryFailure(f"unable to read {qmail}/control/me: {error}") from None
 
 
 def _places(program: str, *, has_certificate: bool) -> tuple[str, ...]:

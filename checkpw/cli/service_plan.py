@@ -19,6 +19,8 @@ PER_CONNECTION = (OFMIPD, AUTHUP)
 USER = "submissiond"
 """Who talks to clients, where nobody else is named."""
 
+QMAIL_HOME = "/var/qmail"
+
 CONNECTIONS = 40
 """At once, of a program that is a process for each of them: tcpserver's own default."""
 
@@ -96,7 +98,7 @@ class Plan:
             "CHECKPW_ACCOUNTS": self.accounts if self.is_per_connection else "",
             "CHECKPW_USER": self.user if self.program == AUTHUP else "",
             "OFMIPD_QUEUE": self.queue if self.is_per_connection else "",
-            "OFMIPD_QMAIL": "" if self.qmail == "/var/qmail" or self.program == VERIFIERD else self.qmail,
+            "OFMIPD_QMAIL": "" if self.qmail == QMAIL_HOME or self.program == VERIFIERD else self.qmail,
         }
         if self.is_per_connection and self.certificate:
             named |= {"UCSPITLS": "!", "CERTFILE": self.certificate, "KEYFILE": self.key or self.certificate}
