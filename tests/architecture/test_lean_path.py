@@ -125,6 +125,28 @@ MESSAGE = {
 }
 """What comes with the first message, and costs no client that sends none."""
 
+WRAPPER = {
+    *OURS_ALWAYS,
+    "checkpw.credentials",
+    "checkpw.fd3",
+    "checkpw.links",
+    "checkpw.links.asking",
+    "checkpw.links.grammar",
+    "checkpw.secret",
+}
+TELLING = {"checkpw.links.telling", "checkpw.logline", "checkpw.peer"}
+VERDICT = {"checkpw.checker", "checkpw.operations"}
+LINKS = {
+    "checkgroup": {*OURS_ALWAYS, *TELLING, "checkpw.links", "checkpw.links.checkgroup"},
+    "checknotroot": {*OURS_ALWAYS, *TELLING, "checkpw.links", "checkpw.links.checknotroot"},
+    "checkpw-any": {*WRAPPER, *VERDICT, "checkpw.links.any"},
+    "checkpw-limit": {
+        *(*WRAPPER, *TELLING, "checkpw.links.limit", "checkpw.links.budgets", "checkpw.links.budget_file"),
+    },
+    "checkpw-log": {*WRAPPER, *TELLING, *VERDICT, "checkpw.links.log"},
+}
+C_LINKS = {"checkgroup": {"grp", "pwd"}, "checkpw-limit": {"_blake2"}}
+
 HEAVY = {"asyncio", "click", "collections", "ctypes", "dataclasses", "email", "enum", "hashlib", "logging", "os"}
 HEAVY |= {"passlib", "pathlib", "re", "signal", "site", "socket", "ssl", "subprocess", "tempfile", "typing"}
 """What design.md names, with its price; the exact sets above exclude it, and this says so in case they grow."""
@@ -136,7 +158,7 @@ def imports(programs, tmp_path):
     accounts = tmp_path / "accounts"
     accounts.write_text("joe:{PLAIN}secret::::::\n", encoding="ascii")
 
-    def run(name, *arguments, stdin=b""):
+    def run(name, *arguments, stdin=b"", environ=None):
         with open(programs / name, encoding="utf-8") as launcher:
             interpreter, flags = launcher.readline().removeprefix("#!").rstrip("\n").split(" ")
         assert flags == "-IS"
@@ -148,7 +170,7 @@ def imports(programs, tmp_path):
             ["/bin/sh", "-c", 'exec "$@" <stdin 3<record', "sh", *command, programs / name, *arguments],
             capture_output=True,
             cwd=tmp_path,
-            env=settings,
+            env=settings | (environ or {}),
             check=False,
             timeout=60,
         )
@@ -178,6 +200,26 @@ def test_what_a_verdict_costs(imports):
     assert status == 0
     assert names == CHECKPASSWORD | C_ALWAYS | C_CHECKPASSWORD
     assert all(map(_is_compiled, names - CHECKPASSWORD))
+    assert names & HEAVY == set()
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_what_a_link_costs(link, imports, tmp_path):
+    """A link that has its verdict has imported exactly these modules."""
+    import grp
+    import os
+    import pwd
+
+    checker = tmp_path / "checker"
+    checker.write_text("#!/bin/sh\nexit 0\n", encoding="ascii")
+    checker.chmod(0o755)
+    me = pwd.getpwuid(os.geteuid())
+    words = {"checkgroup": [grp.getgrgid(me.pw_gid).gr_name], "checknotroot": []}.get(link, [str(checker)])
+    further = {"USER": me.pw_name, "CHECKPW_LIMIT_STORE": f"file:{tmp_path}/limits", "TCPREMOTEIP": "192.0.2.7"}
+    status, names = imports(link, *words, "true", environ=further)
+    assert status == (1 if link == "checknotroot" and os.geteuid() == 0 else 0)
+    assert names == LINKS[link] | C_ALWAYS | C_LINKS.get(link, set())
+    assert all(map(_is_compiled, names - LINKS[link]))
     assert names & HEAVY == set()
 
 
