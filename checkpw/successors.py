@@ -50,11 +50,10 @@ class AskedFirst:
         self.status = 0
 
     def take_over(self, credentials: "Credentials", environ: dict[bytes, bytes]) -> "Steps[Answer]":
-        """Ask for the verdict."""
-        environ = environ | announced(credentials.login)
+        """Ask for the verdict; who tries to log in stands in no environment before that."""
         answer = yield from self._make(environ).ask(credentials)
         if answer.verdict == ACCEPTED:
-            self.accepted = credentials, environ
+            self.accepted = credentials, environ | announced(credentials.login)
         return answer
 
 
