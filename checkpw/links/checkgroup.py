@@ -4,7 +4,6 @@ import posix
 
 from checkpw.chain import NextProgram, is_sentinel
 from checkpw.errors import Misuse, Rejected, TemporaryFailure
-from checkpw.links.telling import tell
 
 PROGRAM = "checkgroup"
 
@@ -26,6 +25,8 @@ def main(argv: list[bytes], environ: dict[bytes, bytes]) -> int | NextProgram:
     try:
         _must_be_member(user, _gids(names[0]))
     except Rejected as no:
+        from checkpw.links.telling import tell
+
         tell(PROGRAM, "refused", environ, {"login": user, "reason": str(no)})
         raise
     return 0 if is_sentinel(rest) else NextProgram(rest, environ)

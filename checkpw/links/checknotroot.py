@@ -4,7 +4,6 @@ import posix
 
 from checkpw.chain import NextProgram, is_sentinel
 from checkpw.errors import Misuse, Rejected
-from checkpw.links.telling import tell
 
 PROGRAM = "checknotroot"
 
@@ -21,6 +20,8 @@ def main(argv: list[bytes], environ: dict[bytes, bytes]) -> int | NextProgram:
         raise Misuse(f"usage: {PROGRAM} prog [arguments]")
     # All of them, and the groups: whose real uid is that of root is root when it likes.
     if 0 in posix.getresuid() or 0 in posix.getresgid() or 0 in posix.getgroups():
+        from checkpw.links.telling import tell
+
         tell(PROGRAM, "refused", environ, {"login": environ.get(b"USER", b""), "reason": "uid 0 or gid 0"})
         raise Rejected("root")
     return 0 if is_sentinel(rest) else NextProgram(rest, environ)

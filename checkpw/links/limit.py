@@ -4,12 +4,12 @@ from checkpw.chain import NextProgram
 from checkpw.errors import Rejected, TemporaryFailure
 from checkpw.links import asking, grammar
 from checkpw.links.budgets import Claim, Unusable
-from checkpw.links.telling import tell
 from checkpw.peer import Peer, network_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from checkpw.links.budgets import Budgets, Debit
+    from checkpw.logline import Value
 
 PROGRAM = "checkpw-limit"
 
@@ -90,7 +90,7 @@ def main(argv: list[bytes], environ: dict[bytes, bytes]) -> int | NextProgram:
         try:
             settings.budgets.credit(debit)
         except Unusable as trouble:  # it stays counted, and the answer stays what it is
-            tell(PROGRAM, "warning", environ, {"text": str(trouble)})
+            _tell("warning", environ, {"text": str(trouble)})
     if status == 0 and not words.asks_only:
         return question.hand_over(words.checker, words.prog)
     return asking.exit_status(status)
@@ -110,14 +110,20 @@ def _debit(settings: Settings, login: bytes, environ: dict[bytes, bytes]) -> "De
     except Unusable as trouble:
         if not settings.is_open:
             raise
-        tell(PROGRAM, "warning", environ, {"login": login, "text": str(trouble)})
+        _tell("warning", environ, {"login": login, "text": str(trouble)})
         return None
     if debit.exhausted is None:
         return debit
-    tell(PROGRAM, "limited", environ, {"login": login, "budget": debit.exhausted.name})
+    _tell("limited", environ, {"login": login, "budget": debit.exhausted.name})
     if settings.is_temporary:
         raise TemporaryFailure(f"too many failures, by {debit.exhausted.name}")
     raise Rejected("too many failures")
+
+
+def _tell(event: str, environ: dict[bytes, bytes], fields: "dict[str, Value]") -> None:
+    from checkpw.links.telling import tell  # most logins have nothing to be told about
+
+    tell(PROGRAM, event, environ, fields)
 
 
 def claims_of(login: bytes, peer: Peer, rates: dict[str, tuple[int, int] | None]) -> list[Claim]:

@@ -137,11 +137,11 @@ WRAPPER = {
 TELLING = {"checkpw.links.telling", "checkpw.logline", "checkpw.peer"}
 VERDICT = {"checkpw.checker", "checkpw.operations"}
 LINKS = {
-    "checkgroup": {*OURS_ALWAYS, *TELLING, "checkpw.links", "checkpw.links.checkgroup"},
-    "checknotroot": {*OURS_ALWAYS, *TELLING, "checkpw.links", "checkpw.links.checknotroot"},
+    "checkgroup": {*OURS_ALWAYS, "checkpw.links", "checkpw.links.checkgroup"},
+    "checknotroot": {*OURS_ALWAYS, "checkpw.links", "checkpw.links.checknotroot"},
     "checkpw-any": {*WRAPPER, *VERDICT, "checkpw.links.any"},
     "checkpw-limit": {
-        *(*WRAPPER, *TELLING, "checkpw.links.limit", "checkpw.links.budgets", "checkpw.links.budget_file"),
+        *(*WRAPPER, "checkpw.links.limit", "checkpw.links.budgets", "checkpw.links.budget_file", "checkpw.peer"),
     },
     "checkpw-log": {*WRAPPER, *TELLING, *VERDICT, "checkpw.links.log"},
 }
@@ -218,8 +218,9 @@ def test_what_a_link_costs(link, imports, tmp_path):
     further = {"USER": me.pw_name, "CHECKPW_LIMIT_STORE": f"file:{tmp_path}/limits", "TCPREMOTEIP": "192.0.2.7"}
     status, names = imports(link, *words, "true", environ=further)
     assert status == (1 if link == "checknotroot" and os.geteuid() == 0 else 0)
-    assert names == LINKS[link] | C_ALWAYS | C_LINKS.get(link, set())
-    assert all(map(_is_compiled, names - LINKS[link]))
+    wanted = LINKS[link] | (TELLING if status else set())
+    assert names == wanted | C_ALWAYS | C_LINKS.get(link, set())
+    assert all(map(_is_compiled, names - wanted))
     assert names & HEAVY == set()
 
 
