@@ -4,8 +4,8 @@ The program gets descriptor 3 and an environment; its 0 and 1 are /dev/null, and
 never to a client. An answer is an answer even if descriptor 3 was not read.
 """
 
-from checkpw.errors import TemporaryFailure
 from checkpw.operations import FROM_CHILD, NULL, TO_CHILD, Close, Kill, Spawn, TimedOut, Wait, Write
+from checkpw.verdict import TEMPORARY, reason_of, verdict_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,14 +13,6 @@ if TYPE_CHECKING:
 
     from checkpw.credentials import Credentials
     from checkpw.operations import Ended, Steps
-
-ACCEPTED, REJECTED, MISUSED, TEMPORARY = "accepted", "rejected", "misused", "temporary"
-
-MISUSE_STATUS = 2
-
-MAX_EXIT_STATUS = 255
-
-MAX_DIGITS = 3
 
 DIAGNOSTICS_BYTES = 4096
 """How much of what a checker writes to its standard error is logged."""
@@ -113,31 +105,3 @@ class Checker:
 
     def _answer(self, ended: "Ended") -> Answer:
         return Answer(verdict_of(ended.status, self._reject_statuses), reason_of(ended.status), ended.output)
-
-
-def verdict_of(status: int, reject_statuses: frozenset[int]) -> str:
-    """Return what a status says: of an exit, or minus the signal that killed the checker."""
-    if status == 0:
-        return ACCEPTED
-    if status in reject_statuses:
-        return REJECTED
-    return MISUSED if status == MISUSE_STATUS else TEMPORARY
-
-
-def reason_of(status: int) -> str:
-    """Return a status in words."""
-    return f"exit status {status}" if status >= 0 else f"killed by signal {-status}"
-
-
-def read_reject_statuses(name: str, text: bytes) -> frozenset[int]:
-    """Read which exit statuses mean no, from a variable that lists more than 1.
-
-    Raises:
-        TemporaryFailure: one of them is no exit status, or means something else by the interface.
-    """
-    codes = text.replace(b",", b" ").split()
-    for code in codes:
-        is_status = code.isdigit() and len(code) <= MAX_DIGITS and 1 <= int(code) <= MAX_EXIT_STATUS
-        if not is_status or int(code) == TemporaryFailure.exit_status:
-            raise TemporaryFailure(f"{name}: {code!a} cannot mean no")
-    return frozenset({1, *map(int, codes)})

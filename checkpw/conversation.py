@@ -4,11 +4,12 @@
 only leads to a login. What an event of the session leads to, apart from those two, is its user's.
 """
 
-from checkpw.checker import ACCEPTED, MISUSED, REJECTED, TEMPORARY, Answer
+from checkpw.checker import Answer
 from checkpw.errors import CheckpwError
 from checkpw.operations import Receive, Secure, Send, Sleep, TimedOut
 from checkpw.smtp import events, replies
 from checkpw.smtp.events import NEED_DATA, Closed
+from checkpw.verdict import ACCEPTED, MISUSED, REJECTED, TEMPORARY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

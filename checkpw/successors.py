@@ -4,10 +4,11 @@ Either the checker is asked first, with the sentinel in place of the session, an
 checker and session are one chain that is started and waited for, and whose exit status may be that of either.
 """
 
-from checkpw.checker import ACCEPTED, REJECTED, TEMPORARY, Answer, Checker, reason_of, verdict_of
+from checkpw.checker import Answer, Checker
 from checkpw.errors import CheckpwError, TemporaryFailure
 from checkpw.operations import LOG, TO_CHILD, Close, Kill, Spawn, Wait, Write
 from checkpw.smtp.replies import Reply
+from checkpw.verdict import ACCEPTED, REJECTED, TEMPORARY, reason_of, verdict_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

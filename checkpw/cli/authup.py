@@ -5,7 +5,7 @@ import time
 
 from checkpw import chain
 from checkpw.chain import NextProgram
-from checkpw.checker import Checker, read_reject_statuses
+from checkpw.checker import Checker
 from checkpw.cli import authup_levels, authup_session, front
 from checkpw.cli.environment import MAX_DIGITS, Environment
 from checkpw.cli.shared import (
@@ -25,6 +25,7 @@ from checkpw.runners.stdio import StdioRunner
 from checkpw.smtp import replies
 from checkpw.smtp.limits import Limits
 from checkpw.successors import AskedFirst, WaitedFor
+from checkpw.verdict import read_reject_statuses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

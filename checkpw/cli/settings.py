@@ -5,7 +5,7 @@ Everything that ofmipd(8) lists under ENVIRONMENT is read here and nowhere else.
 
 import posix
 
-from checkpw.checker import Checker, read_reject_statuses
+from checkpw.checker import Checker
 from checkpw.cli.environment import Environment
 from checkpw.cli.shared import (
     DEFAULT_HOSTNAME,
@@ -21,6 +21,7 @@ from checkpw.errors import TemporaryFailure
 from checkpw.mess822.hostrules import HostRules, default_lines
 from checkpw.policy import Policy
 from checkpw.smtp.limits import Limits
+from checkpw.verdict import read_reject_statuses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

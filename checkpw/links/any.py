@@ -1,9 +1,9 @@
 """checkpw-any(8): a link that asks one checker after the other; the first one that says yes becomes the chain."""
 
 from checkpw.chain import NextProgram
-from checkpw.checker import ACCEPTED, REJECTED, read_reject_statuses, verdict_of
 from checkpw.errors import Misuse, Rejected
 from checkpw.links import asking, grammar
+from checkpw.verdict import ACCEPTED, REJECTED, read_reject_statuses, verdict_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ import posix
 import time
 
 from checkpw.chain import NextProgram
-from checkpw.checker import ACCEPTED, REJECTED, TEMPORARY, read_reject_statuses, reason_of, verdict_of
 from checkpw.errors import TemporaryFailure
 from checkpw.links import asking, grammar, telling
+from checkpw.verdict import ACCEPTED, REJECTED, TEMPORARY, read_reject_statuses, reason_of, verdict_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ LAYERS = (
     # 1 pure: bytes in, values out
     (
         *("libcrypt", "hashes", "newhash", "sasl", "smtp", "mess822", "logline", "peer"),
-        *("frames", "proxy", "tls", "budget", "pop3"),
+        *("frames", "proxy", "tls", "budget", "pop3", "verdict"),
     ),
     # 2 adapters: the outside world, one module each
     (
@@ -59,23 +59,24 @@ EDGES = {
     "names": {"cdb"},
     "textfile": {"errors"},
     "policy": {"mess822", "smtp"},
-    "checker": {"errors", "operations"},
+    "verdict": {"errors"},
+    "checker": {"operations", "verdict"},
     "outbound": {"errors", "mess822"},
-    "links": {"chain", "checker", "credentials", "errors", "fd3", "logline", "peer"},
-    "conversation": {"checker", "errors", "operations", "smtp"},
+    "links": {"chain", "credentials", "errors", "fd3", "logline", "peer", "verdict"},
+    "conversation": {"checker", "errors", "operations", "smtp", "verdict"},
     "submission": {"cdb", "conversation", "errors", "mess822", "outbound", "smtp"},
-    "successors": {"checker", "errors", "operations", "smtp"},
+    "successors": {"checker", "errors", "operations", "smtp", "verdict"},
     "middle": {"errors", "operations", "queue", "smtp"},
     "runners": {"chain", "errors", "frames", "operations", "tls"},
     "service": {
         *("checker", "credentials", "errors", "frames", "logline", "operations", "peer", "proxy", "runners", "sasl"),
-        *("smtp", "submission", "tallies", "tickets"),
+        *("smtp", "submission", "tallies", "tickets", "verdict"),
     },
     "cli": {
         *("accounts", "budget", "cdb", "certificates", "chain", "checker", "confine", "credentials", "errors", "fd3"),
         *("frames", "hashes", "logline", "mess822", "names", "newhash", "notify", "operations", "outbound", "peer"),
         *("policy", "pop3", "privileges", "queue", "runners", "sasl", "secret", "service", "smtp", "submission"),
-        *("conversation", "links", "middle", "successors", "tallies", "textfile", "tickets", "tls"),
+        *("conversation", "links", "middle", "successors", "tallies", "textfile", "tickets", "tls", "verdict"),
     },
 }
 """Part: the parts that it imports, now or later. An edge that nobody uses any more is to be taken out."""
@@ -97,7 +98,6 @@ WITHIN_A_LAYER = {
     ("submission", "conversation"): "what is said to a client about TLS and logins is the same whatever comes then",
     ("submission", "outbound"): "a session sends messages on",
     ("successors", "checker"): "a login is asked about, and what a status means is said there",
-    ("links", "checker"): "what a status of a checker means is said there",
 }
 
 STORES = {"checkpw.accounts.passwd_file", "checkpw.accounts.system", "checkpw.accounts.passwd_edit"}

@@ -71,6 +71,7 @@ OFMIPD = {
     "checkpw.smtp.session",
     "checkpw.smtp.states",
     "checkpw.submission",
+    "checkpw.verdict",
 }
 C_OFMIPD = {"binascii", "select"}
 
@@ -107,6 +108,7 @@ AUTHUP = {
     "checkpw.smtp.session",
     "checkpw.smtp.states",
     "checkpw.successors",
+    "checkpw.verdict",
 }
 """What a greeting of authup takes: nothing of mail, queues and headers."""
 
@@ -135,7 +137,7 @@ WRAPPER = {
     "checkpw.secret",
 }
 TELLING = {"checkpw.links.telling", "checkpw.logline", "checkpw.peer"}
-VERDICT = {"checkpw.checker", "checkpw.operations"}
+VERDICT = {"checkpw.verdict"}
 LINKS = {
     "checkgroup": {*OURS_ALWAYS, "checkpw.links", "checkpw.links.checkgroup"},
     "checknotroot": {*OURS_ALWAYS, "checkpw.links", "checkpw.links.checknotroot"},
