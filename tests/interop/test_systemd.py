@@ -199,9 +199,13 @@ def test_a_server_that_is_started_as_root(activated, loopback):
             client.sendmail("joe@example.org", ["ann@example.net"], installed.LETTER)
             assert (place / "queued" / "envelope").owner() == "news"
             _check_the_sandbox(server, is_root=True)
-            users = {_status(pid)["Uid"].split()[0] for pid in installed.descendants(server.pid)}
+            pids = installed.descendants(server.pid)
+            roots = {os.readlink(f"/proc/{pid}/root") for pid in pids}
+            assert any(path.endswith(" (deleted)") for path in roots), "workers are in a directory that is gone"
+            users = {_status(pid)["Uid"].split()[0] for pid in pids}
             assert len(users) == 3, "root, the user and the one at the door"
-            assert "mprotect" in allowed(unit)
+            assert "chroot" in allowed(unit)
+        assert not any(map(installed.is_alive, pids))
 
 
 def test_a_process_for_each_client(activated, loopback, eventually):
