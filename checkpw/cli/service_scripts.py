@@ -231,6 +231,8 @@ def _notes(plan: Plan) -> str:
             "# Root talks to strangers here, because nobody else can read the accounts of this machine.",
             "# Better: checkpw-verifierd(8), and `--accounts verifier:/PATH` for this service.",
         ]
+    if plan.program == AUTHUP:
+        notes.append(f"# Before a login, clients are told the name in {plan.qmail}/control/smtpgreeting, or me.")
     if plan.is_per_connection and plan.certificate:
         notes.append(f"# {plan.server} has to speak UCSPI-TLS; it reads CERTFILE and KEYFILE.")
     return "\n".join(notes)

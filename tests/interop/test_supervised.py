@@ -171,6 +171,17 @@ def test_submissiond_is_served(kind, supervise, eventually):
         assert service.pid() != first
 
 
+def test_authup_is_served(supervise):
+    """The whole chain runs as root until somebody has logged in, and the session as who that is."""
+    with supervise("daemontools", "authup") as (service, port):
+        assert pathlib.Path(f"/proc/{service.pid()}").owner() == "root"
+        installed.submit(port)
+        ((text, owner),) = installed.messages(service.place)
+        assert "joe@127.0.0.1" in text
+        assert owner == installed.USER
+        service.wait_for_log("event=message")
+
+
 @pytest.mark.parametrize("kind", MANAGERS)
 def test_a_verifier_is_served(kind, programs, supervise):
     """The verifier becomes its user, and answers at a socket that belongs to its group."""
