@@ -10,7 +10,6 @@ import errno
 import posix
 import resource
 
-from checkpw import privileges
 from checkpw.errors import TemporaryFailure
 
 TYPE_CHECKING = False
@@ -171,6 +170,8 @@ def hand_over(program: NextProgram) -> "NoReturn":
             the privileges).
     """
     if program.identity is not None:
+        from checkpw import privileges  # most links stay who they are
+
         privileges.become(*program.identity)
     if program.directory is not None:
         try:

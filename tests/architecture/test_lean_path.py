@@ -17,7 +17,6 @@ OURS_ALWAYS = {
     "checkpw.cli",
     "checkpw.cli.exits",
     "checkpw.errors",
-    "checkpw.privileges",
 }
 C_ALWAYS = {"errno", "resource"}
 
@@ -32,6 +31,7 @@ CHECKPASSWORD = {
     "checkpw.credentials",
     "checkpw.fd3",
     "checkpw.hashes",
+    "checkpw.privileges",
     "checkpw.secret",
 }
 C_CHECKPASSWORD = {"_blake2", "_operator", "mmap"}
