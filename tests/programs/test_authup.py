@@ -624,9 +624,19 @@ def test_ofmipd_believes_who_started_it(place):
     codes = [line[:4] for line in said.splitlines()]
     assert codes == [b"235 ", *[b"250-"] * 5, b"250 ", b"503 ", b"250 ", b"250 ", b"354 ", b"250 ", b"221 "]
     assert b"AUTH" not in said
+    assert b"503 5.5.1 you're already authenticated\r\n" in said
     assert ended == 0, log
     (message,) = place.queued.iterdir()
     assert "(ofmipd joe@192.0.2.7) by mail.example with ESMTPA; " in message.read_text()
+
+
+def test_ofmipd_begins_no_tls_behind_a_login(place):
+    """Whoever asked for the login has had the descriptors for that, and what they are now is of no interest."""
+    environ = {"AUTHUP_USER": "joe", "UCSPITLS": "", "SSLCTLFD": "97", "SSLREADFD": "98", "SSLWRITEFD": "99"}
+    said, _, ended = place.talk(b"EHLO c\r\nSTARTTLS\r\nQUIT\r\n", *SESSION[1:], program="ofmipd", environ=environ)
+    assert b"250-STARTTLS" not in said
+    assert b"502 5.5.1 unimplemented\r\n221 " in said
+    assert ended == 0
 
 
 @pytest.mark.parametrize("login", [None, ""])

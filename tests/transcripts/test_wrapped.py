@@ -43,11 +43,21 @@ class Runner(StdioRunner):
     def __init__(self, client):
         super().__init__()
         self.client = client
+        self.started = 0
+        self.ended = 0
         self._perform |= {
             operations.Receive: self._receive_from_either,
             operations.Send: lambda operation: client.send(operation.data),
             operations.Secure: lambda operation: Secured(dict(TLS), client.secure(operation.timeout)),
         }
+
+    def _spawn(self, operation):
+        self.started += 1
+        return super()._spawn(operation)
+
+    def _wait(self, operation):
+        self.ended += 1
+        return super()._wait(operation)
 
     def _receive_from_either(self, operation):
         if operation.descriptor is None:
@@ -84,7 +94,9 @@ def play(dialogue, how):
         now=clock,
         pid=77,
     )
-    status = Runner(client).run(middleman.serve())
+    runner = Runner(client)
+    status = runner.run(middleman.serve())
+    assert runner.started == runner.ended, "a server was not waited for"
     return client.said, lines, status
 
 
