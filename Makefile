@@ -43,6 +43,7 @@ install:
 	umask 022; $(PYTHON) -m venv --clear '$(PREFIX)/lib/checkpw'
 	umask 022; '$(PREFIX)/lib/checkpw/bin/python' -m pip install --quiet --disable-pip-version-check .
 	umask 022; '$(PREFIX)/lib/checkpw/bin/python' -I -m checkpw.cli.admin install-programs '$(PREFIX)/bin'
+	umask 022; mkdir -p '$(PREFIX)/share/checkpw' && install -m 644 checkpw/share/* '$(PREFIX)/share/checkpw/'
 	umask 022; for section in 5 7 8; do \
 	    mkdir -p '$(PREFIX)/share/man/man'$$section && \
 	    install -m 644 man/man$$section/*.$$section '$(PREFIX)/share/man/man'$$section/ || exit 1; \

@@ -10,12 +10,11 @@ import errno
 import posix
 import resource
 
-from checkpw import privileges
 from checkpw.errors import TemporaryFailure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import NoReturn
 
 SENTINELS = (b"true", b"/bin/true", b"/usr/bin/true")
@@ -171,6 +170,8 @@ def hand_over(program: NextProgram) -> "NoReturn":
             the privileges).
     """
     if program.identity is not None:
+        from checkpw import privileges  # most links stay who they are
+
         privileges.become(*program.identity)
     if program.directory is not None:
         try:
@@ -178,16 +179,37 @@ def hand_over(program: NextProgram) -> "NoReturn":
         except OSError as error:
             raise TemporaryFailure(f"unable to change to {program.directory!a}: {error.strerror}") from None
     give_back_signals()
+    _run(posix.execve, program.argv, program.environ)
+    raise AssertionError  # execve does not return
+
+
+def start(argv: list[bytes], environ: dict[bytes, bytes]) -> int:
+    """Start a program beside us, with our directory, identity and inheritable descriptors; return its pid.
+
+    Raises:
+        TemporaryFailure: it cannot be run.
+    """
+
+    def spawn(path: bytes, argv: list[bytes], environ: dict[bytes, bytes]) -> int:
+        return posix.posix_spawn(path, argv, environ, setsigdef=IGNORED_BY_PYTHON)
+
+    return _run(spawn, argv, environ)
+
+
+def _run(
+    run: "Callable[[bytes, list[bytes], dict[bytes, bytes]], int]", argv: list[bytes], environ: dict[bytes, bytes]
+) -> int:
+    """Call `run` with each path at which the program may be, until one can be run; raises `TemporaryFailure`."""
     refusal = "not found in PATH"
-    for path in candidates(program.argv[0], program.environ):
+    for path in candidates(argv[0], environ):
         try:
-            posix.execve(path, program.argv, program.environ)
+            return run(path, argv, environ)
         except OSError as error:
-            if error.errno != errno.ENOENT or b"/" in program.argv[0]:
+            if error.errno != errno.ENOENT or b"/" in argv[0]:
                 refusal = str(error.strerror)
             if not is_worth_another_try(error):
                 break
         except ValueError as error:  # e.g. an empty argv[0] or a name in the environment that Python does not take
             refusal = str(error)
             break
-    raise TemporaryFailure(f"unable to run {program.argv[0]!a}: {refusal}")
+    raise TemporaryFailure(f"unable to run {argv[0]!a}: {refusal}")

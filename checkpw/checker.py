@@ -5,6 +5,7 @@ never to a client. An answer is an answer even if descriptor 3 was not read.
 """
 
 from checkpw.operations import FROM_CHILD, NULL, TO_CHILD, Close, Kill, Spawn, TimedOut, Wait, Write
+from checkpw.verdict import TEMPORARY, reason_of, verdict_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,10 +13,6 @@ if TYPE_CHECKING:
 
     from checkpw.credentials import Credentials
     from checkpw.operations import Ended, Steps
-
-ACCEPTED, REJECTED, MISUSED, TEMPORARY = "accepted", "rejected", "misused", "temporary"
-
-MISUSE_STATUS = 2
 
 DIAGNOSTICS_BYTES = 4096
 """How much of what a checker writes to its standard error is logged."""
@@ -107,13 +104,4 @@ class Checker:
         return self._answer(ended)
 
     def _answer(self, ended: "Ended") -> Answer:
-        status = ended.status
-        if status < 0:
-            return Answer(TEMPORARY, f"killed by signal {-status}", ended.output)
-        if status == 0:
-            verdict = ACCEPTED
-        elif status in self._reject_statuses:
-            verdict = REJECTED
-        else:
-            verdict = MISUSED if status == MISUSE_STATUS else TEMPORARY
-        return Answer(verdict, f"exit status {status}", ended.output)
+        return Answer(verdict_of(ended.status, self._reject_statuses), reason_of(ended.status), ended.output)

@@ -9,14 +9,18 @@ DESCRIPTOR = 3
 
 
 def read_credentials() -> Credentials:
-    """Read descriptor 3 to its end, close it, and return what it said.
+    """Read descriptor 3 to its end, close it, and return what it said; raises as its two halves."""
+    return Credentials.parse(read_record())
+
+
+def read_record() -> bytes:
+    """Read descriptor 3 to its end, close it, and return the record; one of 513 bytes may have had more.
 
     Short reads are put together and interrupted ones repeated (PEP 475). The 513th byte ends the reading at once,
     as in checkpassword 0.90: a caller that writes for ever is answered.
 
     Raises:
         TemporaryFailure: the descriptor is closed or cannot be read.
-        Rejected, Misuse: as `Credentials.parse`.
     """
     record = b""
     try:
@@ -28,4 +32,4 @@ def read_credentials() -> Credentials:
         posix.close(DESCRIPTOR)
     except OSError as error:
         raise TemporaryFailure(f"unable to read descriptor 3: {error.strerror}") from None
-    return Credentials.parse(record)
+    return record

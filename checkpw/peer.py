@@ -1,5 +1,8 @@
 """The client at the other end of the connection, as tcp-environ(5) and its relatives describe it."""
 
+IPV4_IN_IPV6 = bytes(10) + b"\xff\xff"
+"""How an IPv4 address begins that is written as IPv6 (RFC 4291 section 2.5.5.2)."""
+
 
 class Peer:
     """What the server that started us knows about the client.
@@ -47,3 +50,21 @@ class Peer:
     def is_loopback(self) -> bool:
         """Tell whether what is said in clear stays on this machine."""
         return self.ip == b"::1" or self.ip.startswith(b"127.")
+
+
+def network_of(ip: bytes) -> bytes:
+    """Return what counts as one client: an IPv4 address, or the /64 of an IPv6 address (RFC 6177 section 2).
+
+    IPv4 in IPv6 clothes is IPv4; what is no address is itself.
+    """
+    if b":" not in ip:
+        return ip
+    import _socket  # the module socket is 5 ms
+
+    try:
+        packed = _socket.inet_pton(_socket.AF_INET6, ip.partition(b"%")[0].decode("ascii"))
+    except (OSError, UnicodeDecodeError):
+        return ip
+    if packed.startswith(IPV4_IN_IPV6):
+        return _socket.inet_ntoa(packed[len(IPV4_IN_IPV6) :]).encode("ascii")
+    return packed[:8]

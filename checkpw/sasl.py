@@ -1,4 +1,4 @@
-"""AUTH PLAIN (RFC 4616) and AUTH LOGIN (an expired draft that everybody speaks), without SMTP around them.
+"""AUTH PLAIN (RFC 4616), LOGIN (an expired draft that everybody speaks) and CRAM-MD5 (RFC 2195), without SMTP.
 
 A mechanism is driven by `step`: with the initial response or None first, then with each response. It returns the next
 challenge as bytes, or the `Credentials` that were meant.
@@ -8,6 +8,21 @@ import binascii
 
 from checkpw.credentials import MAX_RECORD, Credentials
 from checkpw.secret import Secret
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Protocol
+
+    class Mechanism(Protocol):
+        """One exchange of a mechanism."""
+
+        @property
+        def name(self) -> bytes:
+            """Its name in capitals."""
+
+        def step(self, response: bytes | None) -> bytes | Credentials:
+            """Take a response, None where there is none yet; raises `Malformed` or `NotAcceptable`."""
 
 
 class Malformed(Exception):
@@ -65,11 +80,37 @@ class Login:
         return checked(self._login, response)
 
 
-MECHANISMS: dict[bytes, "type[Plain | Login]"] = {b"PLAIN": Plain, b"LOGIN": Login}
-"""In the order of preference in which EHLO announces them."""
+class CramMd5:
+    """RFC 2195: the answer is the login and a digest of challenge and password, which a checker has to look at.
+
+    Only checkers that keep passwords in clear can. They get the digest as password and the challenge as timestamp, the
+    order of Hoffmann's patches from 0.4 on, of vchkpw and of cmd5checkpw 0.30.
+    """
+
+    __slots__ = ("_challenge", "_is_sent")
+
+    name = b"CRAM-MD5"
+
+    def __init__(self, challenge: bytes) -> None:
+        self._challenge = challenge
+        self._is_sent = False
+
+    def step(self, response: bytes | None) -> bytes | Credentials:
+        """Give the challenge, then take the answer."""
+        if response is None:
+            self._is_sent = True
+            return self._challenge
+        login, _, digest = response.rpartition(b" ")
+        if not self._is_sent or len(digest) != 32 or digest.translate(None, b"0123456789abcdef"):
+            raise Malformed("CRAM-MD5 wants a challenge, and then a login and 32 hexadecimal digits")
+        return checked(login, digest, self._challenge)
 
 
-def checked(login: bytes, password: bytes) -> Credentials:
+MECHANISMS: "dict[bytes, Callable[[], Mechanism]]" = {b"PLAIN": Plain, b"LOGIN": Login}
+"""What every checker can decide about, in the order of preference in which EHLO announces them."""
+
+
+def checked(login: bytes, password: bytes, timestamp: bytes = b"") -> Credentials:
     """Let through only what descriptor 3 can carry without becoming something else.
 
     Raises:
@@ -81,9 +122,9 @@ def checked(login: bytes, password: bytes) -> Credentials:
             raise Malformed(f"empty {what}")
         if b"\0" in value or b"\r" in value or b"\n" in value:
             raise Malformed(f"NUL, CR or LF in {what}")
-    if len(login) + len(password) + 3 > MAX_RECORD:
+    if len(login) + len(password) + len(timestamp) + 3 > MAX_RECORD:
         raise NotAcceptable("login and password have more than 512 bytes together", login)
-    return Credentials(login, Secret(password))
+    return Credentials(login, Secret(password), timestamp)
 
 
 def decode(line: bytes) -> bytes:

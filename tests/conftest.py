@@ -1,9 +1,13 @@
 """What every kind of test shares: the command line of the test run, and its summary."""
 
+import contextlib
 import os
 import pathlib
 import re
+import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 
 import hypothesis
@@ -17,6 +21,8 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") == "true" else "lo
 # A shell starts what is in its background with these ignored, and programs that are tested would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
+STRANGER = 54321  # a uid and a gid that nobody has
 
 _PEER = re.compile(r"(?:peer not installed|not run): [^'\"\n]+")
 
@@ -73,3 +79,41 @@ def programs():
         directory.chmod(0o755)
         install(directory)
         yield directory
+
+
+@pytest.fixture(scope="session")
+def everybodys(programs, refuse):
+    """Give a directory with programs that every user can start, whatever may be closed to them.
+
+    That is a copy of the package, and an interpreter outside of anybody's home directory.
+    """
+    with tempfile.TemporaryDirectory(prefix="checkpw-copy-", dir="/tmp") as name:
+        directory = pathlib.Path(name)
+        directory.chmod(0o755)
+        for interpreter in (sys.executable, "/usr/bin/python3"):
+            _copy_product(programs, directory, interpreter)
+            with contextlib.suppress(OSError):
+                if _as_stranger(directory / "checkpassword") == 2:
+                    yield directory
+                    return
+        refuse("not run: unprivileged users, there is no Python that they may execute")
+
+
+def _as_stranger(program):
+    who = {"user": STRANGER, "group": STRANGER, "extra_groups": []} if os.geteuid() == 0 else {}
+    return subprocess.run([program], **who, env={}, capture_output=True, timeout=60, check=False).returncode
+
+
+def _copy_product(programs, directory, interpreter):
+    """Copy the package into a directory, with launchers that find it there and nowhere else."""
+    package = pathlib.Path(__file__).parents[1] / "checkpw"
+    library = directory / "lib"
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(package, library / "checkpw", dirs_exist_ok=True, ignore=ignore)
+    for program in programs.iterdir():
+        text = program.read_text(encoding="utf-8")
+        text = re.sub(r"\A#!.*", f"#!{interpreter} -IS", text)
+        text = re.sub(rf"\[{str(package.parent)!r}", f"[{str(library)!r}", text)
+        assert str(library) in text
+        (directory / program.name).write_text(text, encoding="utf-8")
+        (directory / program.name).chmod(0o755)

@@ -11,10 +11,19 @@ if TYPE_CHECKING:
     from checkpw.credentials import Credentials
 
     class Store(Protocol):
-        """The port: one question, so that a store need not give out hashes."""
+        """The port: two questions, so that a store need not give out hashes."""
 
         def authenticate(self, credentials: Credentials) -> Account:
             """Return the account whose login and password these are; raises as the function of this name."""
+
+        def look_up(self, login: bytes) -> Account | None:
+            """Return the account of a login without asking for its password, None if there is none of that name.
+
+            Who may log in, and from where, does not count: mail is delivered to those, too, who may not.
+
+            Raises:
+                TemporaryFailure: the store cannot be read, or tells nobody.
+            """
 
     class HashStore(Protocol):
         """A store of hashes: three verbs, each of which raises `TemporaryFailure` when the store cannot be read."""

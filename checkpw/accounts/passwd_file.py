@@ -61,6 +61,11 @@ class PasswdFile:
         """Return the account whose login and password these are; raises as `base.authenticate`."""
         return authenticate(self, credentials)
 
+    def look_up(self, login: bytes) -> Account | None:
+        """Return the account of a login, None if there is none; raises `TemporaryFailure`."""
+        entry = self.find(login)
+        return None if entry is None else entry.account
+
     def find(self, login: bytes) -> Entry | None:
         """Return the first account with this login; raises `TemporaryFailure` for a line that makes no sense."""
         # A colon or a newline would let a login reach into the next field or line and "know" the hash.

@@ -75,6 +75,13 @@ class System:
         """Return the account whose login and password these are; raises as `base.authenticate`."""
         return authenticate(self, credentials)
 
+    def look_up(self, login: bytes) -> Account | None:
+        """Return what passwd(5) says of a login, None if it does not know it; raises `TemporaryFailure`."""
+        user = _Passwd()
+        if not login or b"\0" in login or not self._ask("getpwnam_r", login, user):
+            return None
+        return Account(user.name, user.uid, user.gid, user.dir, user.shell)
+
     def find(self, login: bytes) -> Entry | None:
         """Return the account, with the hash of shadow(5) where there is one, else that of passwd(5).
 

@@ -93,6 +93,10 @@ class Verifier:
         except ValueError:
             raise self._failure("its answer makes no sense") from None
 
+    def look_up(self, login: bytes) -> None:
+        """Raise `TemporaryFailure`: whoever listens answers nothing about a login without its password."""
+        raise self._failure(f"it tells nobody about {login!a} without the password")
+
     def _ask(self, question: bytes) -> tuple[int, list[bytes]]:
         """Return who answered, and the fields of the answer; raises `OSError`, `TimeoutError` or `BadFrame`."""
         deadline = time.monotonic() + self._timeout

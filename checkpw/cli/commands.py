@@ -16,6 +16,7 @@ LAZY = {
     "hash": ("checkpw.cli.hash", "hash_"),
     "install-programs": ("checkpw.cli.install", "install_programs"),
     "names": ("checkpw.cli.names", "names"),
+    "service": ("checkpw.cli.service", "service"),
     "user": ("checkpw.cli.user", "user"),
 }
 """Name of a subcommand: the module that holds it, and its name there. Imported when it is used or listed."""

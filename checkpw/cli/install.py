@@ -17,7 +17,10 @@ import click
 
 from checkpw.errors import TemporaryFailure
 
-PROGRAMS = ("checkpassword", "checkpw", "checkpw-verifierd", "ofmipd", "ofmipname", "submissiond")
+PROGRAMS = (
+    *("authup", "checkgroup", "checknotroot", "checkpassword", "checkpw", "checkpw-any", "checkpw-dovecot"),
+    *("checkpw-limit", "checkpw-log", "checkpw-verifierd", "ofmipd", "ofmipname", "reup", "smtpwrap", "submissiond"),
+)
 
 PACKAGES = (
     "checkpw",
@@ -69,7 +72,7 @@ def install(directory: Path) -> list[Path]:
             lines[0] = first_line
             lines = [f"    sys.path += {places!r}" if line.startswith(SEARCH_PATH_LINE) else line for line in lines]
             written.append(directory / name)
-            _replace(written[-1], "\n".join(lines) + "\n")
+            replace(written[-1], "\n".join(lines) + "\n", 0o755)
     except OSError as error:
         raise TemporaryFailure(f"unable to write programs into {directory}: {error.strerror}") from None
     # A launcher whose package is not compiled compiles it at each start where it may not write.
@@ -97,12 +100,13 @@ def _template(name: str) -> Path:
     return beside if beside.exists() else Path(sysconfig.get_path("scripts")) / name
 
 
-def _replace(path: Path, text: str) -> None:
+def replace(path: Path, text: str, mode: int) -> None:
+    """Write a file in one step: who looks meanwhile sees the old one or the new one; raises `OSError`."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
-            os.fchmod(file.fileno(), 0o755)
+            os.fchmod(file.fileno(), mode)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)

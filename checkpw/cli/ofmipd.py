@@ -4,9 +4,10 @@ import posix
 import time
 
 from checkpw import chain
-from checkpw.cli import exits, settings
-from checkpw.errors import CheckpwError, TemporaryFailure
-from checkpw.logline import render
+from checkpw.cli import exits, front, settings
+from checkpw.cli.environment import Environment
+from checkpw.cli.shared import TLS_VARIABLES, read_login, read_starttls
+from checkpw.errors import CheckpwError
 from checkpw.peer import Peer
 from checkpw.runners.stdio import StdioRunner
 from checkpw.submission import Submission
@@ -16,15 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-    from checkpw.logline import Value
     from checkpw.operations import Steps
     from checkpw.queue.base import Door
 
 REFUSAL = b"451 4.3.0 unable to read configuration\r\n"
 """What a client gets in place of a greeting."""
 
-LAST_WORDS_TIMEOUT = 1000
-"""Milliseconds that a client has to take them."""
+REFUSED_STATUS = 14
+"""What authup(8), where it waits for us, takes for "the client has its answer"; 111 it would answer a second time."""
 
 
 def main(argv: list[bytes], environ: dict[bytes, bytes]) -> int:
@@ -33,17 +33,23 @@ def main(argv: list[bytes], environ: dict[bytes, bytes]) -> int:
     Raises:
         TemporaryFailure: it could not be served.
     """
-    if not (posix.get_inheritable(0) and posix.get_inheritable(1)):
-        raise TemporaryFailure("descriptor 0 or 1 is closed: run under a UCSPI server")
+    front.demand_client()
     chain.keep_to_ourselves()
     chain.collect_children()
     try:
-        tls = settings.read_starttls(settings.Environment(environ))
-        submission, door = _compose(argv, environ, offers_starttls=tls is not None)
-    except CheckpwError:
-        _say_last(REFUSAL)
+        try:
+            environment = Environment(environ)
+            # Who has logged in before us has had the chance to begin TLS.
+            tls = read_starttls(environment) if read_login(environment) is None else None
+            submission, door = _compose(argv, environ, offers_starttls=tls is not None)
+        except CheckpwError:
+            front.say_last(REFUSAL)
+            raise
+        StdioRunner(tls=tls, leave=_leave).run(_serve(submission, door))
+    except CheckpwError as error:
+        if read_login(Environment(environ)) is not None:
+            error.exit_status = REFUSED_STATUS
         raise
-    StdioRunner(tls=tls, leave=_leave).run(_serve(submission, door))
     return 0
 
 
@@ -54,10 +60,12 @@ def compose(argv: list[bytes], environ: dict[bytes, bytes]) -> Submission:
 
 def _compose(argv: list[bytes], environ: dict[bytes, bytes], *, offers_starttls: bool) -> "tuple[Submission, Door]":
     name_cdb, hostname, checker_argv = settings.read_arguments(argv[1:])
-    environment = settings.Environment(environ)
-    names = settings.open_names(name_cdb)  # before the door changes the directory
+    environment = Environment(environ)
+    login = read_login(environment)
+    # Before the door changes the directory.
+    names = settings.open_names(settings.find_users_names(environment) or name_cdb)
     # What programs of ours get: the descriptors that these name are closed in them.
-    handed_on = {name: value for name, value in environ.items() if name not in settings.TLS_VARIABLES}
+    handed_on = {name: value for name, value in environ.items() if name not in TLS_VARIABLES}
     policy = settings.read_policy(environment, hostname)
     door = settings.open_door(environment, hostname, iter(range(1, 1 << 62)))
     submission = Submission(
@@ -67,8 +75,9 @@ def _compose(argv: list[bytes], environ: dict[bytes, bytes], *, offers_starttls:
         settings.read_checker(environment, checker_argv, handed_on, argv[0]),
         handed_on,
         names=names,
+        login=login,
         offers_starttls=offers_starttls,
-        log=_log,
+        log=front.log_of("ofmipd"),
         now=time.time,
         pid=posix.getpid(),
     )
@@ -85,22 +94,3 @@ def _serve(submission: Submission, door: "Door") -> "Steps[None]":
 def _leave(function: "Callable[[], int]") -> "NoReturn":
     """End a forked child."""
     exits.run("ofmipd", lambda _argv, _environ: function())
-
-
-def _log(fields: "dict[str, Value]") -> None:
-    try:
-        posix.write(2, render("ofmipd", fields))
-    except OSError:
-        return  # mail goes on without a log
-
-
-def _say_last(words: bytes) -> None:
-    import select
-
-    client = select.poll()
-    client.register(1, select.POLLOUT)
-    try:
-        if client.poll(LAST_WORDS_TIMEOUT):  # else nobody reads; the exit status tells
-            posix.write(1, words)
-    except OSError:
-        return

@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from checkpw.cli.settings import Environment
+    from checkpw.cli.environment import Environment
     from checkpw.operations import Steps
     from checkpw.tls import TlsLayer
 

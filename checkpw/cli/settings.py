@@ -6,10 +6,22 @@ Everything that ofmipd(8) lists under ENVIRONMENT is read here and nowhere else.
 import posix
 
 from checkpw.checker import Checker
+from checkpw.cli.environment import Environment
+from checkpw.cli.shared import (
+    DEFAULT_HOSTNAME,
+    demands_tls,
+    read_auth_delay,
+    read_checker_timeout,
+    read_errors,
+    read_idle_timeout,
+    read_login,
+    read_queue_timeout,
+)
 from checkpw.errors import TemporaryFailure
 from checkpw.mess822.hostrules import HostRules, default_lines
 from checkpw.policy import Policy
 from checkpw.smtp.limits import Limits
+from checkpw.verdict import read_reject_statuses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,102 +30,12 @@ if TYPE_CHECKING:
     from checkpw.names import Names
     from checkpw.queue.base import Door
 
-QMAIL_HOME = b"/var/qmail"
-DEFAULT_HOSTNAME = b"ofmipd.local"
-DEFAULT_TIMEOUT = 300.0
 LEAST_AUTH_TRIES = 3
-MAX_DIGITS = 18
-MAX_EXIT_STATUS = 255
 USAGE = "usage: ofmipd name.cdb hostname checkpassword prog ..."
 
 CHECKER_NAMES = (b"checkpass", b"checkpw", b"chkpw", b"checkvpw", b"authuser")
 """What the names of checkpassword programs have in common. As hostname, one of them makes what follows the checker,
 and the likes of `env true` let everybody in."""
-
-
-class Environment:
-    """Environment and control files, as numbers and words.
-
-    Attributes:
-        qmail_home: directory of qmail, also of the default queue program.
-    """
-
-    __slots__ = ("_controls", "_environ", "qmail_home")
-
-    def __init__(self, environ: dict[bytes, bytes]) -> None:
-        self._environ = environ
-        self.qmail_home = environ.get(b"OFMIPD_QMAIL") or QMAIL_HOME
-        self._controls = environ.get(b"CONTROLDIR") or self.qmail_home + b"/control"
-
-    def word(self, name: bytes, default: bytes = b"") -> bytes:
-        """Return a variable; one that is set to nothing counts as not set."""
-        return self._environ.get(name) or default
-
-    def is_set(self, name: bytes) -> bool:
-        """Tell whether a variable is set, whatever to."""
-        return name in self._environ
-
-    def number(self, name: bytes, default: int, least: int = 0, control: bytes = b"") -> int:
-        """Return a variable, else the first line of a control file, else the default; raises `TemporaryFailure`."""
-        text = self.word(name) or (self.control(control) if control else b"")
-        if not text:
-            return default
-        if not text.isdigit() or len(text) > MAX_DIGITS or int(text) < least:
-            raise TemporaryFailure(f"{name.decode()}: {text!a} is not a number of at least {least}")
-        return int(text)
-
-    def seconds(self, name: bytes, default: float, *, may_be_none: bool = False, control: bytes = b"") -> float:
-        """As `number`, for a time, which may have a fraction; 0 only where no time at all makes sense."""
-        text = self.word(name) or (self.control(control) if control else b"")
-        if not text:
-            return default
-        whole, _, fraction = text.partition(b".")
-        if not (whole + fraction).isdigit() or len(text) > MAX_DIGITS:
-            raise TemporaryFailure(f"{name.decode()}: {text!a} is not a number of seconds")
-        seconds = float(text)
-        if seconds == 0 and not may_be_none:
-            raise TemporaryFailure(f"{name.decode()}: 0 seconds are over before anything happens")
-        return seconds
-
-    def control(self, name: bytes) -> bytes:
-        """Return the first line of a control file, empty if there is no such file; raises as `find_lines`."""
-        return (self.find_lines(name) or [b""])[0]
-
-    def find_lines(self, name: bytes) -> list[bytes] | None:
-        """Return the lines of a control file without blanks at their ends, None if there is no such file.
-
-        A NUL becomes LF, as in qmail: no line has one of its own, and what these lines get into ends at a NUL.
-
-        Raises:
-            TemporaryFailure: it is there and cannot be read; that it is not there is no trouble.
-        """
-        path = self._controls + b"/" + name
-        text = b""
-        try:
-            descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-            try:
-                while block := posix.read(descriptor, 65536):
-                    text += block
-            finally:
-                posix.close(descriptor)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise TemporaryFailure(f"unable to read {path!a}: {error.strerror}") from None
-        return [line.rstrip(b" \t").replace(b"\0", b"\n") for line in text.split(b"\n")]
-
-    def host(self, variable: bytes, control: bytes, literal: bytes) -> bytes:
-        """Return a host name as qmail finds it: variable, control file, control/me, and a word that cannot be missed.
-
-        Here, unlike elsewhere, what is set to nothing is set.
-        """
-        if self.is_set(variable):
-            return self._environ[variable]
-        for name in (control, b"me"):
-            lines = self.find_lines(name)
-            if lines is not None:
-                return lines[0]
-        return literal
 
 
 def read_arguments(words: list[bytes]) -> tuple[bytes, bytes, list[bytes]]:
@@ -141,7 +63,7 @@ def read_policy(environment: Environment, hostname: bytes) -> Policy:
     limits = Limits(
         message_bytes=environment.number(b"DATABYTES", 100 * 1024 * 1024, control=b"databytes"),
         recipients=environment.number(b"OFMIPD_RECIPIENTS", 1000, 1),
-        errors=environment.number(b"OFMIPD_ERRORS", 20, 1),
+        errors=read_errors(environment),
         auth_failures=environment.number(b"OFMIPD_AUTH_TRIES", 5, LEAST_AUTH_TRIES),
     )
     rules = read_host_rules(environment)
@@ -152,50 +74,17 @@ def read_policy(environment: Environment, hostname: bytes) -> Policy:
         hostname,
         limits,
         relays_for_all=environment.is_set(b"RELAYCLIENT") and not environment.is_set(b"OFMIPD_REQUIRE_AUTH"),
-        requires_tls=environment.is_set(b"OFMIPD_REQUIRE_TLS") or _starttls_policy(environment) == b"!",
+        requires_tls=demands_tls(environment),
         header_bytes=environment.number(b"OFMIPD_HEADER_BYTES", 256 * 1024),
         hops=environment.number(b"OFMIPD_HOPS", 100, 1),
-        idle_timeout=environment.seconds(b"OFMIPD_TIMEOUT", DEFAULT_TIMEOUT, control=b"timeoutsmtpd"),
-        auth_delay=environment.seconds(b"OFMIPD_AUTH_DELAY", 5.0, may_be_none=True),
+        idle_timeout=read_idle_timeout(environment),
+        auth_delay=read_auth_delay(environment),
         shows_user=not environment.is_set(b"OFMIPD_HIDE_USER"),
         shows_ip=not environment.is_set(b"OFMIPD_HIDE_IP"),
         host_rules=rules,
         id_host=rules.rewrite(environment.host(b"QMAILIDHOST", b"idhost", b"IDHOST")),
         keeps_groups=groups == b"keep",
     )
-
-
-def _starttls_policy(environment: Environment) -> bytes:
-    """Return what `$UCSPITLS` says (authup(8) of acceptutils): `!` demands TLS, `-` is no, everything else an offer."""
-    if environment.is_set(b"DISABLETLS") or not environment.is_set(b"UCSPITLS"):
-        return b"-"
-    return environment.word(b"UCSPITLS")
-
-
-TLS_VARIABLES = (b"SSLCTLFD", b"SSLREADFD", b"SSLWRITEFD")
-
-
-def read_starttls(environment: Environment) -> tuple[int, int, int] | None:
-    """Return control, reading and writing descriptor of the UCSPI-TLS server, None where STARTTLS is not offered.
-
-    Raises:
-        TemporaryFailure: what should be one of them cannot be.
-    """
-    given = [environment.word(name) for name in TLS_VARIABLES]
-    if _starttls_policy(environment) == b"-" or not any(given):
-        return None
-    control, reading, writing = map(_descriptor, TLS_VARIABLES, given)
-    return control, reading, writing
-
-
-def _descriptor(name: bytes, text: bytes) -> int:
-    if not text.isdigit() or len(text) > MAX_DIGITS or int(text) <= 2:
-        raise TemporaryFailure(f"{name.decode()}: {text!a} is not the number of a descriptor above 2")
-    try:
-        posix.fstat(int(text))
-    except (OSError, OverflowError):
-        raise TemporaryFailure(f"{name.decode()}: descriptor {text.decode()} is closed") from None
-    return int(text)
 
 
 def read_host_rules(environment: Environment) -> HostRules:
@@ -211,6 +100,27 @@ def read_host_rules(environment: Environment) -> HostRules:
             )
         )
     return HostRules(line for line in lines if line and not line.startswith(b"#"))
+
+
+USERS_NAMES = b"/.ofmipd/rules.cdb"
+"""Where a user's own name.cdb is, below the home directory; the place is that of pkgsrc's ofmipd-with-user-cdb."""
+
+
+def find_users_names(environment: Environment) -> bytes:
+    """Return the path of the name.cdb that a user has who logged in before us; empty if there is none, or none counts.
+
+    It is read with the user's own rights, because a checker has become that user on the way to us.
+    """
+    home = environment.word(b"HOME")
+    if not environment.is_set(b"OFMIPD_USER_CDB") or read_login(environment) is None or not home.startswith(b"/"):
+        return b""
+    try:
+        posix.stat(home + USERS_NAMES)
+    except FileNotFoundError:
+        return b""
+    except OSError:
+        pass  # there is something, and opening it says what is wrong
+    return home + USERS_NAMES
 
 
 def open_names(path: bytes) -> "Names | None":
@@ -235,20 +145,12 @@ def read_checker(
     """
     if not chain:
         return None
-    codes = environment.word(b"OFMIPD_REJECT_CODES", b"1").replace(b",", b" ").split()
-    for code in codes:
-        if (
-            not code.isdigit()
-            or len(code) > MAX_DIGITS
-            or not 1 <= int(code) <= MAX_EXIT_STATUS
-            or int(code) == TemporaryFailure.exit_status
-        ):
-            raise TemporaryFailure(f"OFMIPD_REJECT_CODES: {code!a} cannot mean no")
-    timeout = environment.seconds(b"OFMIPD_CHECKER_TIMEOUT", 30.0)
+    reject_statuses = read_reject_statuses("OFMIPD_REJECT_CODES", environment.word(b"OFMIPD_REJECT_CODES"))
+    timeout = read_checker_timeout(environment)
     # Only a look at the name: the rest, and the modules for it, can wait until somebody logs in.
     may_be_ours = launcher and len(chain) == 2 and chain[0].rpartition(b"/")[2] == b"checkpassword"
     short_cut = _short_cut(chain, environ, launcher) if may_be_ours else None
-    return Checker(chain, environ, frozenset({1, *map(int, codes)}), timeout, short_cut)
+    return Checker(chain, environ, reject_statuses, timeout, short_cut)
 
 
 def _short_cut(
@@ -272,7 +174,7 @@ def _short_cut(
 
 def open_door(environment: Environment, hostname: bytes, serial: "Iterator[int]") -> "Door":
     """Return the door that `$OFMIPD_QUEUE` names, else that of qmail-queue; raises `TemporaryFailure` for none."""
-    timeout = environment.seconds(b"OFMIPD_QUEUE_TIMEOUT", 600.0)
+    timeout = read_queue_timeout(environment)
     carries_smtputf8 = environment.is_set(b"OFMIPD_SMTPUTF8")
     url = environment.word(b"OFMIPD_QUEUE")
     kind, _, place = url.partition(b":")

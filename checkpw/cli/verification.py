@@ -10,11 +10,12 @@ threads run (see `libcrypt`). Nothing is shared between two questions; each open
 import posix
 
 from checkpw import chain
-from checkpw.checker import ACCEPTED, MISUSE_STATUS, MISUSED, REJECTED, TEMPORARY, Answer
+from checkpw.checker import Answer
 from checkpw.cli import exits
 from checkpw.cli.checkpassword import authenticate
 from checkpw.credentials import Credentials
 from checkpw.errors import CheckpwError
+from checkpw.verdict import ACCEPTED, MISUSE_STATUS, MISUSED, REJECTED, TEMPORARY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import Any
 
 from checkpw.budget import PLACES
 from checkpw.cli import settings
+from checkpw.cli.environment import Environment
 from checkpw.errors import Misuse
 from checkpw.operations import OPENER, VERIFIER
 from checkpw.service import listeners as places
@@ -79,9 +80,9 @@ class Wishes:
         keys = list(self.options["tls_key"])
         return [(cert, keys[at] if at < len(keys) else None) for at, cert in enumerate(self.options["tls_cert"])]
 
-    def environment(self, **switches: bool) -> settings.Environment:
+    def environment(self, **switches: bool) -> Environment:
         """Return the settings of ofmipd(8), with further ones set."""
-        return settings.Environment(self.environ | {name.encode(): b"1" for name, is_on in switches.items() if is_on})
+        return Environment(self.environ | {name.encode(): b"1" for name, is_on in switches.items() if is_on})
 
 
 def _user(name: str) -> tuple[int, int]:

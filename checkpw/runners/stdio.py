@@ -37,6 +37,7 @@ class StdioRunner:
         outgoing: int = 1,
         *,
         tls: tuple[int, int, int] | None = None,
+        reads_lines: bool = False,
         leave: "Callable[[Callable[[], int]], NoReturn] | None" = None,
     ) -> None:
         """Speak to a client.
@@ -45,12 +46,14 @@ class StdioRunner:
             incoming: descriptor to read.
             outgoing: descriptor to write, or the same one.
             tls: control, reading and writing descriptor of a UCSPI-TLS server, which `Secure` needs.
+            reads_lines: nothing behind the end of a line is read with it: another program goes on with the client.
             leave: ends a forked child of ours with the status that a function returns, or that its exception means;
                 what `Spawn` with `instead` needs.
         """
         self.incoming = incoming
         self.outgoing = outgoing
         self._tls = tls
+        self._reads_lines = reads_lines
         self._leave = leave
         self._children: dict[int, Child] = {}
         self._perform: dict[type, Callable[[Any], object]] = {
@@ -99,8 +102,10 @@ class StdioRunner:
         deadline = Deadline(operation.timeout)
         if operation.descriptor is not None:
             return _read_socket(operation.descriptor, deadline)
-        _wait_until(self.incoming, select.POLLIN, deadline)
         try:
+            if self._reads_lines:
+                return _read_line(self.incoming, deadline)
+            _wait_until(self.incoming, select.POLLIN, deadline)
             return posix.read(self.incoming, BLOCK)
         except ConnectionError:
             return b""  # a reset is a way to go
@@ -243,6 +248,24 @@ def _wait_until(descriptor: int, event: int, deadline: Deadline) -> None:
     poller.register(descriptor, event)
     while not poller.poll(deadline.milliseconds()):
         pass
+
+
+def _read_line(descriptor: int, deadline: Deadline) -> bytes:
+    """Read up to the end of a line, or as much of one as we look at in one piece.
+
+    Byte by byte: what has been read from a pipe cannot be put back, and a TLS server gives us one.
+    """
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    line = bytearray()
+    while len(line) < ATOMIC:
+        while not poller.poll(deadline.milliseconds()):
+            pass
+        byte = posix.read(descriptor, 1)
+        line += byte
+        if not byte or byte == b"\n":
+            break
+    return bytes(line)
 
 
 def _read_socket(descriptor: int, deadline: Deadline) -> bytes:

@@ -1,9 +1,8 @@
-"""Addresses of clients: which networks they are in, and who counts as one client."""
+"""Addresses of clients: which networks they are in."""
 
 from __future__ import annotations
 
 import ipaddress
-import socket
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,13 +38,3 @@ def plain(ip: str) -> bytes:
     if ip.startswith("::ffff:") and "." in ip:
         ip = ip[len("::ffff:") :]
     return ip.encode("ascii")
-
-
-def network_of(ip: bytes) -> bytes:
-    """Return what counts as one client: an IPv4 address, or the /64 of an IPv6 address (RFC 6177 section 2)."""
-    if b":" not in ip:
-        return ip
-    try:
-        return socket.inet_pton(socket.AF_INET6, ip.decode("ascii"))[:8]
-    except (OSError, UnicodeDecodeError):
-        return ip

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from mmap import mmap
 
-from checkpw.checker import ACCEPTED, MISUSED, REJECTED, TEMPORARY
 from checkpw.sasl import MECHANISMS
 from checkpw.tallies import GAUGE, HISTOGRAM, Family, Slot, Tally
+from checkpw.verdict import ACCEPTED, MISUSED, REJECTED, TEMPORARY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from checkpw.checker import ACCEPTED, MISUSED, REJECTED, TEMPORARY, Answer
+from checkpw.checker import Answer
 from checkpw.errors import MessageRefused
 from checkpw.operations import OPENER, VERIFIER, Answered, Ask, Close, TimedOut, Write
 from checkpw.service import words
+from checkpw.verdict import ACCEPTED, MISUSED, REJECTED, TEMPORARY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,14 +11,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from checkpw import tickets
-from checkpw.checker import ACCEPTED, REJECTED, TEMPORARY, Answer, Checker
+from checkpw.checker import Answer, Checker
 from checkpw.credentials import Credentials
 from checkpw.errors import CheckpwError
 from checkpw.frames import BadFrame
+from checkpw.peer import network_of
 from checkpw.runners.resident import Drive
 from checkpw.service import words
-from checkpw.service.addresses import network_of
 from checkpw.service.turns import TooMany, Turns
+from checkpw.verdict import ACCEPTED, REJECTED, TEMPORARY
 
 if TYPE_CHECKING:
     import asyncio

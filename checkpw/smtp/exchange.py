@@ -5,15 +5,21 @@ from checkpw.smtp import replies
 from checkpw.smtp.events import AuthAttempted
 from checkpw.smtp.replies import CommandRefused, Reply
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from checkpw.sasl import Mechanism
+
 
 class AuthExchange:
     """A mechanism that is being driven by a client."""
 
     __slots__ = ("_mechanism",)
 
-    def __init__(self, name: bytes) -> None:
-        """Begin; raises `CommandRefused` for a mechanism that is not known. Its case does not matter."""
-        mechanism = sasl.MECHANISMS.get(name.upper())
+    def __init__(self, name: bytes, mechanisms: "dict[bytes, Callable[[], Mechanism]]" = sasl.MECHANISMS) -> None:
+        """Begin; raises `CommandRefused` for a mechanism that is none of these. Its case does not matter."""
+        mechanism = mechanisms.get(name.upper())
         if mechanism is None:
             raise CommandRefused(replies.AUTH_UNKNOWN)
         self._mechanism = mechanism()

@@ -8,7 +8,6 @@ that was accepted it parses nothing until `start_over`, and nothing that came be
 Commands are ofmipd's (facts of mess822's ofmipd(8)), replies RFC 5321's with the codes of RFC 3463.
 """
 
-from checkpw import sasl
 from checkpw.smtp import grammar, replies, states
 from checkpw.smtp.data import CRLF, ChunkReader, DotReader
 from checkpw.smtp.events import (
@@ -28,6 +27,7 @@ from checkpw.smtp.exchange import AuthExchange
 from checkpw.smtp.incoming import CHUNK_CAP, Chunk, Incoming
 from checkpw.smtp.limits import MAX_AUTH_LINE, MAX_COMMAND_LINE, MAX_REPLIES, Limits
 from checkpw.smtp.lines import Input, TooLong
+from checkpw.smtp.offers import DEFAULT, Offers
 from checkpw.smtp.replies import CommandRefused, Reply
 
 TYPE_CHECKING = False
@@ -48,8 +48,6 @@ SIMPLE = {b"NOOP": replies.OK, b"VRFY": replies.VERIFY, b"HELP": replies.HELP}
 OBJECT_THEMSELVES = (b"STARTTLS", b"AUTH", b"BDAT")
 """Verbs for which `states` does not come first: they may not be offered, or have octets behind them."""
 
-ALWAYS_OFFERED = (b"PIPELINING", b"8BITMIME", b"CHUNKING", b"ENHANCEDSTATUSCODES")
-
 
 class Session:
     """The server's side of one connection.
@@ -64,7 +62,6 @@ class Session:
     __slots__ = (
         "_auth_failures",
         "_auth_refusal",
-        "_carried",
         "_chunk",
         "_close_reason",
         "_decide",
@@ -80,6 +77,7 @@ class Session:
         "_may_speak_lf",
         "_message",
         "_mode",
+        "_offers",
         "_offers_starttls",
         "_output",
         "is_extended",
@@ -95,12 +93,11 @@ class Session:
         *,
         is_authorised: bool = False,
         auth_refusal: Reply | None = replies.AUTH_UNAVAILABLE,
-        offers_smtputf8: bool = False,
-        offers_dsn: bool = False,
-        offers_requiretls: bool = False,
+        offers: Offers = DEFAULT,
         offers_starttls: bool = False,
         uses_tls: bool = False,
         may_speak_lf: bool = False,
+        login: bytes | None = None,
     ) -> None:
         """Begin with the greeting.
 
@@ -109,18 +106,17 @@ class Session:
             limits: of this session.
             is_authorised: the client may send without AUTH (RELAYCLIENT).
             auth_refusal: the reply to AUTH where it cannot be used; None offers it.
-            offers_smtputf8: the door can carry it.
-            offers_dsn: the same.
-            offers_requiretls: the same; announced where TLS is used (RFC 8689 section 2).
+            offers: what EHLO announces because of others.
             offers_starttls: whoever decides can have the connection encrypted.
             uses_tls: it is encrypted from the start.
             may_speak_lf: a client whose first line ends in a bare LF ends its messages with LF.LF.
+            login: who has logged in already, as somebody else found out: the reply to that AUTH is the greeting.
         """
         self.uses_tls = uses_tls
         self._hostname = hostname
         self._limits = limits
         self._is_authorised = is_authorised
-        self._carried = (b"SMTPUTF8",) * offers_smtputf8 + (b"DSN",) * offers_dsn + (b"REQUIRETLS",) * offers_requiretls
+        self._offers = offers
         self._offers_starttls = offers_starttls
         self._may_speak_lf = may_speak_lf
         self._is_eof = False
@@ -133,7 +129,10 @@ class Session:
         self._message: Incoming | None = None
         self._chunk: Chunk | None = None
         self._forget_client(auth_refusal)
-        self._say(Reply(220, b"", hostname + b" ESMTP"))
+        if login is None:
+            self._say(Reply(220, b"", hostname + b" ESMTP"))
+        else:
+            self._log_in(login)
 
     def _forget_client(self, auth_refusal: Reply | None) -> None:
         """Begin with a client of whom nothing is known but how often it has failed."""
@@ -317,20 +316,17 @@ class Session:
         self._abort_message("reset")
         self._leave_transaction()
         self.is_extended = True
-        size = b"SIZE %d" % self._limits.message_bytes  # 0 is "no fixed limit" (RFC 1870 section 4)
-        lines = [self._hostname, *ALWAYS_OFFERED, size, *self._keywords()]
-        if self._offers_starttls and not self.uses_tls:
-            lines.append(b"STARTTLS")
-        if self._auth_refusal is None and self.login is None:
-            lines.append(b"AUTH " + b" ".join(sasl.MECHANISMS))
-        last = lines.pop()
-        self._output.append(b"250-" + b"\r\n250-".join(lines) + b"\r\n250 " + last + b"\r\n")
+        offered = self._offers.lines(
+            self._limits.message_bytes,
+            uses_tls=self.uses_tls,
+            starttls=self._offers_starttls and not self.uses_tls,
+            auth=self._auth_refusal is None and self.login is None,
+        )
+        *lines, last = [self._hostname, *offered]
+        self._output.append(b"".join(b"250-" + line + b"\r\n" for line in lines) + b"250 " + last + b"\r\n")
 
     def _keywords(self) -> tuple[bytes, ...]:
-        """Return what EHLO announces because the door carries it; REQUIRETLS only over TLS (RFC 8689 section 2)."""
-        if self.uses_tls or b"REQUIRETLS" not in self._carried:
-            return self._carried
-        return tuple(keyword for keyword in self._carried if keyword != b"REQUIRETLS")
+        return self._offers.keywords(uses_tls=self.uses_tls)
 
     def _starttls(self, argument: bytes) -> None:
         """Ask for a handshake (RFC 3207), where there is somebody to make it."""
@@ -406,15 +402,15 @@ class Session:
 
     def _auth(self, argument: bytes) -> None:
         """Begin an exchange; the order of objections is ofmipd's."""
-        if self._auth_refusal is not None:
-            raise CommandRefused(self._auth_refusal)
         if self.login is not None:
             raise CommandRefused(replies.AUTH_AGAIN)
+        if self._auth_refusal is not None:
+            raise CommandRefused(self._auth_refusal)
         refusal = states.objection(b"AUTH", self.state)
         if refusal is not None:
             raise CommandRefused(refusal)
         name, _, initial = argument.partition(b" ")
-        self._exchange = AuthExchange(name)
+        self._exchange = AuthExchange(name, self._offers.mechanisms)
         self._continue_exchange(self._exchange.begin(initial.strip(b" ")))
 
     def _auth_response(self, line: bytes) -> None:
@@ -430,9 +426,7 @@ class Session:
 
         def decide(refusal: Reply | None, _value: bytes | None) -> None:
             if refusal is None:
-                self.login = outcome.login
-                self.state = states.READY
-                self._say(replies.AUTHENTICATED)
+                self._log_in(outcome.login)
                 return
             self._say(refusal)
             if refusal.code == replies.AUTH_TEMPORARY.code:
@@ -443,6 +437,11 @@ class Session:
                 self._end(replies.TOO_MANY_FAILURES, "auth")
 
         self._ask(outcome, decide)
+
+    def _log_in(self, login: bytes) -> None:
+        self.login = login
+        self.state = states.READY
+        self._say(replies.AUTHENTICATED)
 
     # Messages.
 

@@ -16,10 +16,20 @@ REACHED = {
     "checkpw.accounts.passwd_file": "tests/programs/test_checkpassword_exits.py, by files of every kind",
     "checkpw.accounts.system": "tests/programs/test_system_store.py, because it wants a passwd and a shadow of its own",
     "checkpw.chain": "tests/programs/test_hand_over.py, by the kernel's own account of the next program",
+    "checkpw.cli.authup": "tests/programs/test_authup.py starts it, as UCSPI servers do",
+    "checkpw.cli.authup_levels": "tests/programs/test_authup.py, level by level",
+    "checkpw.cli.authup_session": "tests/programs/test_authup.py, by its control files and settings",
+    "checkpw.cli.front": "tests/programs/test_authup.py and tests/programs/test_ofmipd_process.py, by what clients see",
+    "checkpw.cli.reup": "tests/programs/test_authup.py starts it",
+    "checkpw.cli.shared": "tests/docs/test_ofmipd_page.py holds it against the page, as settings",
+    "checkpw.cli.smtpwrap": "tests/programs/test_authup.py starts it, as authup does",
+    "checkpw.middle.client": "tests/transcripts/front/wrapped.txt",
+    "checkpw.middle.server": "tests/transcripts/front/wrapped.txt and tests/programs/test_authup.py",
     "checkpw.cli.checkpassword": "tests/programs/test_checkpassword_exits.py starts it, as callers do",
     "checkpw.cli.conform": "tests/programs/test_conform_cli.py runs it",
     "checkpw.cli.conforming": "tests/programs/test_conform_cli.py, as above",
     "checkpw.cli.demo": "tests/programs/test_demo.py runs it, and tests/docs/test_readme.py",
+    "checkpw.cli.dovecot": "tests/programs/test_checkpw_dovecot.py starts it, as Dovecot does",
     "checkpw.cli.exits": "tests/programs/test_checkpassword_exits.py; in a test's own process it would end that",
     "checkpw.cli.generation": "tests/programs/test_resident.py by the processes that it makes",
     "checkpw.cli.relaying": "tests/programs/test_ofmipd_doors.py by mail that is relayed",
@@ -44,6 +54,10 @@ REACHED = {
     "checkpw.cli.ofmipname": "tests/programs/test_ofmipname.py starts it",
     "checkpw.cli.settings": "tests/docs/test_ofmipd_page.py holds it against the page, value by value",
     "checkpw.conform.plugin": "tests/unit/conform/test_plugin.py, in a pytest of its own",
+    "checkpw.links.asking": "tests/programs/test_links_chains.py by checkers that it asks and hands over to",
+    "checkpw.links.checkgroup": "tests/programs/test_links_refusing.py by users of a machine",
+    "checkpw.links.checknotroot": "tests/programs/test_links_refusing.py by root and others",
+    "checkpw.links.telling": "tests/programs/test_links_log.py by the lines that it makes",
     "checkpw.outbound": "tests/transcripts/data.txt and tests/transcripts/test_interruptions.py",
     "checkpw.privileges": "tests/programs/test_hand_over.py, because it cannot be undone in a test's own process",
     "checkpw.queue.base": "types that nobody executes",
@@ -116,8 +130,10 @@ def test_launchers_differ_by_name_only(path):
     wanted = wanted.replace("ENTRY", ENTRY_FOR_PEOPLE if is_for_people else ENTRY.format(name=name))
     if is_for_people:
         wanted = wanted.replace("checkpw/cli/checkpw.py", "checkpw/cli/admin.py")
-    wanted = wanted.replace("checkpw/cli/checkpw-verifierd.py", "checkpw/cli/verifierd.py")
-    wanted = wanted.replace("checkpw.cli.checkpw-verifierd", "checkpw.cli.verifierd")
+    if f"checkpw.links.{name.removeprefix('checkpw-')}" in source_tree.modules():
+        wanted = wanted.replace(f"checkpw/cli/{name}", f"checkpw/links/{name.removeprefix('checkpw-')}")
+        wanted = wanted.replace(f"checkpw.cli.{name}", f"checkpw.links.{name.removeprefix('checkpw-')}")
+    wanted = wanted.replace("checkpw/cli/checkpw-", "checkpw/cli/").replace("checkpw.cli.checkpw-", "checkpw.cli.")
     assert path.read_text(encoding="utf-8") == wanted
     assert len(wanted.splitlines()) <= 20
     assert path.stat().st_mode & 0o111 == 0o111

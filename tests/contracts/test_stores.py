@@ -154,6 +154,19 @@ def test_unusable_hashes(store, login, password):
         _ask(store, login, password)
 
 
+def test_look_up(store):
+    """Who somebody is can be asked without a password, also of who may not log in; a verifier tells it nobody."""
+    if isinstance(store, Verifier):
+        with pytest.raises(TemporaryFailure, match="without the password"):
+            store.look_up(b"joe")
+        return
+    for login in (b"joe", b"locked"):
+        account = store.look_up(login)
+        assert (account.login, account.uid, account.gid, account.home) == (login, 1001, 1002, b"/home/" + login)
+    for login in (b"unknown", b"", b"joe\0", b"jo"):
+        assert store.look_up(login) is None
+
+
 ODD = [b"", b"unknown", b"jo", b"joe ", b" joe", b"joex", b"JOE", b"case", b"oe", b"y", b"1001", b"\xff", b"joe\r"]
 ODD += [b"joe:", b"joe:" + HASH, b"locked:!", b"joe\njoe", b"\njoe", b"joe\0", b"\0", b"#", b"# comment", b"no colon"]
 ODD += [b"x" * 600, b"joe:" + HASH + b":1001:1002::/home/joe:/bin/sh:\njoey", b":", b"\n", b"../joe"]

@@ -4,9 +4,11 @@ import re
 
 import click
 import pytest
+from click.testing import CliRunner
 from pages import page
 
 from checkpw import newhash
+from checkpw.cli import service, service_plan
 from checkpw.cli.commands import checkpw
 
 CHECKPW = page("checkpw")
@@ -26,7 +28,15 @@ LEAVES = {name: command for name, command in COMMANDS.items() if not isinstance(
 
 def _long_options(command):
     options = [option for option in command.params if isinstance(option, click.Option)]
-    return {word for option in options for word in option.opts if word.startswith("--")}
+    return {word for option in options for word in (*option.opts, *option.secondary_opts) if word.startswith("--")}
+
+
+def _forms_of(name):
+    """Give the command as it stands in the synopsis: once for each word that its first argument may be."""
+    arguments = [param for param in LEAVES[name].params if isinstance(param, click.Argument)]
+    if not arguments or not isinstance(arguments[0].type, click.Choice):
+        return [name]
+    return [f"{name} {choice}" for choice in arguments[0].type.choices]
 
 
 OPTIONS = {word for command in COMMANDS.values() for word in _long_options(command)} | {"--help"}
@@ -49,17 +59,13 @@ def _synopsis():
 def test_each_command_is_in_the_page(name):
     """The synopsis shows each command with all its options and no other."""
     forms = _synopsis()
-    if name == "completion":
-        assert {"completion bash", "completion zsh", "completion fish"} <= set(forms)
-        return
-    assert name in forms
-    assert forms[name] == _long_options(LEAVES[name])
+    for form in _forms_of(name):
+        assert forms[form] == _long_options(LEAVES[name])
 
 
 def test_the_page_shows_no_command_that_is_gone():
     """Each command in the synopsis exists."""
-    gone = {name for name in _synopsis() if name not in LEAVES and not name.startswith("completion ")}
-    assert gone == set()
+    assert set(_synopsis()) == {form for name in LEAVES for form in _forms_of(name)}
 
 
 def test_every_option_is_explained_and_exists():
@@ -106,3 +112,35 @@ def test_schemes_are_those_of_the_code():
     rows = CHECKPW.rows("checkpw hash", "scheme")
     assert [row[0].removeprefix("Li ") for row in rows] == list(newhash.SCHEMES)
     assert f"it is {newhash.DEFAULT_SCHEME}." in " ".join(CHECKPW.part("checkpw hash"))
+
+
+# --- service files
+
+
+def _script(*options):
+    done = CliRunner().invoke(
+        service.service, ["rc.d", "--programs", "/usr/local/bin", "--hostname", "mail.example", *options]
+    )
+    assert done.exit_code == 0
+    return done.output
+
+
+def test_variables_of_rc_conf_are_those_of_the_script():
+    """The page explains each variable of qmailofmipd, and no other."""
+    shown = [row[0].removeprefix("Li ") for row in CHECKPW.rows("Variables of rc.conf", "variable")]
+    assert set(shown) == set(re.findall(r'^\[ "\$\{qmailofmipd_(\w+)\+set\}"', _script(), re.MULTILINE))
+
+
+def test_defaults_of_services_are_those_of_the_code():
+    """Numbers and places in the text are what the code has."""
+    prose = " ".join(CHECKPW.part("checkpw service"))
+    limits = service_plan.DATA_LIMIT
+    assert f"Default: {limits['ofmipd']} under a UCSPI server, else {limits['submissiond']}." in prose
+    assert limits["authup"] == limits["ofmipd"] and limits["checkpw-verifierd"] == limits["submissiond"]
+    assert f"Default: {service_plan.CONNECTIONS} under a UCSPI server" in prose
+    assert f"Default: {service_plan.USER};" in prose
+    users = service.LOG_USERS
+    assert f"the first of {', '.join(users[:-1])} and {users[-1]} that there is" in prose
+    assert service.VERIFIER_SOCKET in prose
+    (option,) = [param for param in LEAVES["service"].params if param.name == "data_limit"]
+    assert f"at least {option.type.min}." in prose

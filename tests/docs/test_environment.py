@@ -8,21 +8,32 @@ import source_tree
 from pages import PROGRAMS, page
 
 MODULES = {
+    "authup": ["checkpw.cli.authup", "checkpw.cli.exits"],
     "checkpassword": ["checkpw.cli.checkpassword", "checkpw.cli.exits"],
     "checkpw": ["checkpw.cli.admin"],
+    "checkpw-dovecot": ["checkpw.cli.dovecot", "checkpw.cli.exits"],
     "checkpw-verifierd": ["checkpw.cli.verifierd", "checkpw.cli.exits"],
+    **{
+        program: [f"checkpw.links.{program.removeprefix('checkpw-')}", "checkpw.cli.exits"]
+        for program in ("checkgroup", "checknotroot", "checkpw-any", "checkpw-limit", "checkpw-log")
+    },
     "ofmipd": ["checkpw.cli.ofmipd", "checkpw.cli.exits"],
     "ofmipname": ["checkpw.cli.ofmipname", "checkpw.cli.exits"],
+    "reup": ["checkpw.cli.reup", "checkpw.cli.exits"],
+    "smtpwrap": ["checkpw.cli.smtpwrap", "checkpw.cli.exits"],
     "submissiond": ["checkpw.cli.submissiond", "checkpw.cli.exits"],
 }
 
-IN_CHAINS = ("checkpassword", "ofmipd")
+IN_CHAINS = (
+    *("checkgroup", "checknotroot", "checkpassword", "checkpw-any", "checkpw-dovecot", "checkpw-limit", "checkpw-log"),
+    *("authup", "ofmipd", "reup", "smtpwrap"),
+)
 """Programs that stand in a chain: their environment has two sides, Read and Set."""
 
 NAMES = re.compile(
-    r"_?CHECKPW_[A-Z_]+|OFMIPD_[A-Z_]+|QMAIL[A-Z]+|TCP6?(?:LOCAL|REMOTE)[A-Z]+|SSL_[A-Z_]+|SSL(?:CTL|READ|WRITE)FD"
+    r"_?CHECKPW_[A-Z_]+|(?:OFMIPD|AUTHUP)_[A-Z_]+|QMAIL[A-Z]+|TCP6?(?:LOCAL|REMOTE)[A-Z]+|SSL_[A-Z_]+|SSL(?:CTL|READ|WRITE)FD"
     r"|UCSPITLS|DISABLETLS|DATABYTES|RELAYCLIENT|CONTROLDIR|TMPDIR|LISTEN_[A-Z]+|NOTIFY_SOCKET|WATCHDOG_[A-Z]+"
-    r"|REMOTE_[A-Z]+|SMTPAUTH[A-Z]*|PATH|HOME|SHELL|USER|PROTO|LC_CTYPE|AUTHORIZED"
+    r"|REMOTE_[A-Z]+|SMTPAUTH[A-Z]*|PATH|HOME|SHELL|USER|PROTO|LC_CTYPE|AUTHORIZED|EXTRA|userdb_[a-z]+"
 )
 """What looks like the name of a variable, wherever it stands in the source."""
 
@@ -49,9 +60,20 @@ NOT_FOR_PEOPLE = {
         ("submissiond", name): "what a UCSPI server says of the one client of ofmipd"
         for name in ("DISABLETLS", "REMOTE_ADDR", "REMOTE_HOST", "TCP6REMOTEIP", "SSLCTLFD", "SSLREADFD", "SSLWRITEFD")
     },
+    ("submissiond", "AUTHUP_USER"): "of ofmipd in a chain; submissiond does not look at its own environment for it",
+    ("submissiond", "OFMIPD_USER_CDB"): "as AUTHUP_USER",
+    ("authup", "OFMIPD_QUEUE_TIMEOUT"): "of smtpwrap, and read in the same place",
+    ("authup", "USER"): "a command of POP3, and no variable",
+    ("smtpwrap", "OFMIPD_AUTH_DELAY"): "of authup, and read in the same place",
+    ("smtpwrap", "OFMIPD_CHECKER_TIMEOUT"): "as OFMIPD_AUTH_DELAY",
     ("submissiond", "SSL_CIPHER_USEKEYSIZE"): "known of a connection, and told nobody",
     ("ofmipd", "SSL_CIPHER_USEKEYSIZE"): "known of a connection to the next hop, and told nobody",
     ("ofmipd", "SSL_TLS_SNI"): "of a TLS server, and that is another program",
+    **{
+        (program, name): "known of the client, of whom a link only says the address"
+        for program in ("checkgroup", "checknotroot", "checkpw-limit", "checkpw-log")
+        for name in ("SSL_PROTOCOL", "TCPREMOTEINFO")
+    },
     **{
         (program, name): "of checkpassword in a chain; only its verdict is asked without starting it"
         for program in ("checkpw-verifierd", "ofmipd", "submissiond")

@@ -9,8 +9,9 @@ import subprocess
 import pytest
 from pages import page
 
-from checkpw import logline, submission
-from checkpw.cli import settings
+from checkpw import conversation, logline, submission
+from checkpw.cli import environment as surroundings
+from checkpw.cli import settings, shared
 from checkpw.errors import TemporaryFailure
 from checkpw.logline import render
 from checkpw.outbound import REFUSALS
@@ -27,7 +28,7 @@ OFMIPD = page("ofmipd")
 
 
 def _read(environ):
-    environment = settings.Environment({b"CONTROLDIR": b"/nonexistent", **environ})
+    environment = surroundings.Environment({b"CONTROLDIR": b"/nonexistent", **environ})
     policy = settings.read_policy(environment, b"mail.example")
     checker = settings.read_checker(environment, [b"checker", b"true"], {})
     door = settings.open_door(environment, b"mail.example", iter(()))
@@ -99,17 +100,17 @@ def test_the_least_number_of_tries_is_that_of_the_page():
 
 def test_paths_and_names_are_those_of_the_page():
     """Qmail's home, the host name and the numbers in prose are the code's."""
-    assert settings.QMAIL_HOME.decode() in OFMIPD.text
-    assert settings.DEFAULT_HOSTNAME.decode() in OFMIPD.text
-    assert f"{settings.QMAIL_HOME.decode()}/bin/qmail-queue" in OFMIPD.text
+    assert surroundings.QMAIL_HOME.decode() in OFMIPD.text
+    assert shared.DEFAULT_HOSTNAME.decode() in OFMIPD.text
+    assert f"{surroundings.QMAIL_HOME.decode()}/bin/qmail-queue" in OFMIPD.text
     assert f"More than {limits.MAX_AUTH_LINE} bytes" in OFMIPD.text
     assert f"a command of more than {limits.MAX_COMMAND_LINE} bytes" in OFMIPD.text.lower()
     assert f"An address of {limits.MAX_ADDRESS} bytes or more" in OFMIPD.text
-    assert f"At most {submission.DIAGNOSTIC_LINES} lines are logged" in OFMIPD.text
+    assert f"At most {conversation.DIAGNOSTIC_LINES} lines are logged" in OFMIPD.text
     assert f"{qmail.CUSTOM_BYTES} bytes of it" in OFMIPD.text
     assert f"has {qmail.ABORT_PATIENCE:g} seconds to clean up" in OFMIPD.text
     assert f"A value of more than {logline.MAX_VALUE} bytes is cut" in OFMIPD.text
-    assert f"has more than {settings.MAX_DIGITS} digits" in OFMIPD.text
+    assert f"has more than {surroundings.MAX_DIGITS} digits" in OFMIPD.text
     shown = " ".join(map(str, (sendmail.NOT_AN_ARGUMENT[0], *map(bytes.decode, sendmail.NOT_AN_ARGUMENT[1:]))))
     assert f".Ql {shown} ." in OFMIPD.lines
 
@@ -316,7 +317,7 @@ def test_reasons_for_the_end_of_a_session_are_in_the_page():
     """Each reason with which the session engine closes stands in the page."""
     from checkpw.smtp import session
 
-    source = inspect.getsource(session) + inspect.getsource(submission)
+    source = "".join(map(inspect.getsource, (session, conversation, submission)))
     reasons = set(re.findall(r'(?:_end|\.close)\(.*, "(\w+)"\)', source))
     assert {"quit", "eof", "timeout"} <= reasons
     shown = " ".join(OFMIPD.part("DIAGNOSTICS"))

@@ -1,6 +1,8 @@
 """Every program has a page and every page of section 8 a program; what pages say about endings and messages is so."""
 
+import grp
 import os
+import pwd
 import re
 import subprocess
 import sys
@@ -10,11 +12,19 @@ import source_tree
 from pages import PROGRAMS, ROOT, page, pages
 
 COMMANDS = {
+    "authup": ["checkpw.cli.authup", "checkpw.cli.exits"],
     "checkpassword": ["checkpw.cli.checkpassword", "checkpw.cli.exits"],
     "checkpw": ["checkpw.cli.admin"],
+    "checkpw-dovecot": ["checkpw.cli.dovecot", "checkpw.cli.exits"],
     "checkpw-verifierd": ["checkpw.cli.verifierd", "checkpw.cli.exits"],
+    **{
+        program: [f"checkpw.links.{program.removeprefix('checkpw-')}", "checkpw.cli.exits"]
+        for program in ("checkgroup", "checknotroot", "checkpw-any", "checkpw-limit", "checkpw-log")
+    },
     "ofmipd": ["checkpw.cli.ofmipd", "checkpw.cli.exits"],
     "ofmipname": ["checkpw.cli.ofmipname", "checkpw.cli.exits"],
+    "reup": ["checkpw.cli.reup", "checkpw.cli.exits"],
+    "smtpwrap": ["checkpw.cli.smtpwrap", "checkpw.cli.exits"],
     "submissiond": ["checkpw.cli.submissiond", "checkpw.cli.exits"],
 }
 """Program: the modules that its launcher imports."""
@@ -67,7 +77,7 @@ def test_references_lead_somewhere(page_):
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_page_has_what_administrators_look_for(program):
     """The page of a program has its sections; that of a program in a chain has all of them, and Read apart from Set."""
-    is_in_chains = program in ("checkpassword", "ofmipd")
+    is_in_chains = program in ("authup", "checkpassword", "ofmipd")
     wanted = CHAIN_SECTIONS if is_in_chains else SECTIONS
     assert [section for section in wanted if section not in page(program).headings()] == []
     if is_in_chains:
@@ -77,6 +87,12 @@ def test_a_page_has_what_administrators_look_for(program):
 
 # --- exit statuses
 
+OWN_NAME = pwd.getpwuid(os.geteuid()).pw_name
+OWN_GROUP = grp.getgrgid(pwd.getpwuid(os.geteuid()).pw_gid).gr_name
+OTHER_GROUP = next(found.gr_name for found in grp.getgrall() if found.gr_gid not in os.getgrouplist(OWN_NAME, 0))
+UNLIMITED = {"CHECKPW_LIMIT_LOGIN": "off"}
+"""There is no address, so that no other budget counts either."""
+
 PROVOKED = {
     "checkpassword": {
         0: (["true"], b"joe\0secret\0\0"),
@@ -84,8 +100,26 @@ PROVOKED = {
         2: ([], b""),
         111: (["true"], None),
     },
+    "authup": {
+        0: (["smtp", "checkpassword", "true"], b"QUIT\r\n"),
+        2: (["smtp"], b""),
+        111: (["smtp", "checkpassword", "true"], b"", {"OFMIPD_ERRORS": "many"}),
+    },
+    "reup": {
+        0: (["-t", "2", "true"], b""),
+        2: (["true"], b""),
+        111: (["-t", "2", "/nonexistent"], b""),
+    },
+    "smtpwrap": {
+        0: (["sh", "-c", "echo 220 hello; read line; echo 221 bye"], b"QUIT\r\n"),
+        2: ([], b""),
+        14: (["echo", "421 too busy"], b""),
+        15: (["echo", "554 go away"], b""),
+        111: (["true"], b"", {"OFMIPD_ERRORS": "many"}),
+    },
     "ofmipd": {
         0: (["", "mail.example", "checkpassword", "true"], None),
+        14: (["", "mail.example"], None, {"AUTHUP_USER": "joe", "OFMIPD_GROUPS": "odd"}),
         111: (["", "checkpassword", "true"], None),
     },
     "ofmipname": {
@@ -99,6 +133,43 @@ PROVOKED = {
         2: (["user", "verify", "--stdin"], b""),
         111: (["user", "verify", "--stdin", "--file", "/nonexistent", "joe"], b"secret\n"),
     },
+    "checkpw-dovecot": {
+        0: (["true"], b"joe\0secret\0\0"),
+        1: (["true"], b"joe\0wrong\0\0"),
+        2: ([], b""),
+        3: (["true"], b"nobody-here\0\0\0", {"AUTHORIZED": "1"}),
+        111: (["true"], None),
+    },
+    "checkgroup": {
+        0: ([OWN_GROUP, "true"], b"", {"USER": OWN_NAME}),
+        1: ([OTHER_GROUP, "true"], b"", {"USER": OWN_NAME}),
+        2: ([OWN_GROUP, "true"], b""),
+        111: (["no-such-group", "true"], b"", {"USER": OWN_NAME}),
+    },
+    "checknotroot": {
+        0: (["true"], b""),
+        1: (["true"], b""),
+        2: ([], b""),
+        111: (["/nonexistent"], b""),
+    },
+    "checkpw-any": {
+        0: (["false", "checkpassword", "true"], b"joe\0secret\0\0"),
+        1: (["false", "checkpassword", "true"], b"joe\0wrong\0\0"),
+        2: (["false", "checkpassword"], b"joe\0secret\0\0"),
+        111: (["/nonexistent", "checkpassword", "true"], b"joe\0secret\0\0"),
+    },
+    "checkpw-limit": {
+        0: (["checkpassword", "true"], b"joe\0secret\0\0", UNLIMITED),
+        1: (["checkpassword", "true"], b"joe\0wrong\0\0", UNLIMITED),
+        2: (["checkpassword"], b"joe\0secret\0\0", UNLIMITED),
+        111: (["checkpassword", "true"], b"joe\0secret\0\0", {"CHECKPW_LIMIT_STORE": "file:/nonexistent/limits"}),
+    },
+    "checkpw-log": {
+        0: (["checkpassword", "true"], b"joe\0secret\0\0"),
+        1: (["checkpassword", "true"], b"joe\0wrong\0\0"),
+        2: (["checkpassword"], b"joe\0secret\0\0"),
+        111: (["checkpassword", "true"], None),
+    },
     "checkpw-verifierd": {
         0: (["--help"], b""),
         2: (["--socket", "verifier", "--accounts", "verifier:/nonexistent"], b""),
@@ -110,10 +181,11 @@ PROVOKED = {
         111: (["--listen", "127.0.0.1:0", "--", "", "checkpassword", "true"], b""),
     },
 }
-"""Program: each status, and arguments and standard input (descriptor 3 as well) that lead to it; None is /dev/null."""
+"""Program: each status, and arguments and standard input (descriptor 3 as well) that lead to it; None is /dev/null.
+A third value has further variables."""
 
 CLOSED_THREE = 'exec "$@" 3<&-'
-OPEN_THREE = 'exec "$@" 3<&0'
+OPEN_THREE = 'exec "$@" 3<&0 4>/dev/null'
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -123,14 +195,21 @@ def test_exit_statuses_are_those_of_the_page(program):
 
 
 @pytest.mark.parametrize(
-    ("program", "status"), [(program, status) for program, statuses in PROVOKED.items() for status in statuses]
+    ("program", "status"),
+    # checknotroot, by root, does nothing but refuse; tests/programs runs it as others, too.
+    [
+        (program, status)
+        for program, statuses in PROVOKED.items()
+        for status in statuses
+        if program != "checknotroot" or status == 2 or (status == 1) == (os.geteuid() == 0)
+    ],
 )
 def test_each_exit_status_can_be_had(program, status, programs, tmp_path):
     """A program leaves with each status that its page lists."""
     accounts = tmp_path / "accounts"
     accounts.write_text("joe:{PLAIN}secret::::::\n", encoding="ascii")
     accounts.chmod(0o600)
-    arguments, given = PROVOKED[program][status]
+    arguments, given, *further = PROVOKED[program][status]
     ended = subprocess.run(
         ["/bin/sh", "-c", CLOSED_THREE if given is None else OPEN_THREE, "sh", programs / program, *arguments],
         input=given or b"",
@@ -140,6 +219,7 @@ def test_each_exit_status_can_be_had(program, status, programs, tmp_path):
             "PATH": f"{programs}:/usr/bin:/bin",
             "CHECKPW_ACCOUNTS": f"file:{accounts}",
             "OFMIPD_QUEUE": f"maildir:{tmp_path}/Maildir",
+            **(further[0] if further else {}),
         },
         check=False,
         timeout=60,

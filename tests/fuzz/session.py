@@ -35,6 +35,7 @@ from checkpw.smtp.events import (
     SenderOffered,
 )
 from checkpw.smtp.limits import Limits
+from checkpw.smtp.offers import Offers
 from checkpw.smtp.replies import Reply
 from checkpw.smtp.session import Session
 
@@ -76,8 +77,10 @@ class Case:
     def play(self, places):
         """Play the dialogue cut at these places; give what was told and said."""
         limits = Limits(*self.settings["limits"])
-        flags = {name: value for name, value in self.settings.items() if name != "limits"}
-        server = Server(Session(b"mail.example", limits, auth_refusal=None, **flags), self.seed, flags["is_authorised"])
+        flags = {name: self.settings[name] for name in ("is_authorised", "may_speak_lf")}
+        offers = Offers(smtputf8=self.settings["smtputf8"])
+        session = Session(b"mail.example", limits, auth_refusal=None, offers=offers, **flags)
+        server = Server(session, self.seed, flags["is_authorised"])
         ends = [0, *sorted({place for place in places if 0 < place < len(self.wire)}), len(self.wire)]
         for start, end in itertools.pairwise(ends):
             server.session.receive_data(self.wire[start:end])
@@ -206,7 +209,7 @@ def make(source, corpus):
             source.choice([1, 5]),
         ),
         "is_authorised": source.random() < 0.7,
-        "offers_smtputf8": source.random() < 0.5,
+        "smtputf8": source.random() < 0.5,
         "may_speak_lf": source.random() < 0.3,
     }
     return Case(wire[:40_000], source.randrange(1 << 30), settings)

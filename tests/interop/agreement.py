@@ -129,17 +129,17 @@ class Place:
 
     def run_ours(self, session):
         """Give the outcome of a session with ours, whose operations are performed in this process."""
-        from checkpw.cli import ofmipd
+        from checkpw.cli import front, ofmipd
 
         environ = {name.encode(): value.encode() for name, value in session.environ.items()}
         environ |= {b"RELAYCLIENT": b"", b"OFMIPD_QMAIL": os.fsencode(self.directory)}
         before = os.getcwd()
-        silent = ofmipd._log
-        ofmipd._log = lambda fields: None
+        loud = front.log_of
+        front.log_of = lambda program: lambda fields: None
         try:
             submission = ofmipd.compose([b"ofmipd", os.fsencode(self.names), b"mail.example"], environ)
         finally:
-            ofmipd._log = silent
+            front.log_of = loud
             os.chdir(before)
         client = _Performer(session.sent)
         client.perform(submission.serve())

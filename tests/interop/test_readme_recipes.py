@@ -2,10 +2,8 @@
 
 import base64
 import contextlib
-import grp
 import os
 import pathlib
-import poplib
 import pwd
 import re
 import shutil
@@ -17,7 +15,10 @@ import sys
 
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "docs"))
+HERE = pathlib.Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "docs")]
+
+import dovecot_server
 from readme import TEXT, recipe
 
 LETTER = "From: joe@example.org\nTo: ann@example.net\nSubject: a recipe\n\nGood morning.\n"
@@ -378,40 +379,6 @@ def test_with_msmtp_as_sendmail(serve, loopback, peer, place):
     assert message.count("\nReceived: (ofmipd ") == 2
 
 
-DOVECOT = """\
-base_dir = {directory}/run
-state_dir = {directory}/state
-log_path = /dev/stderr
-protocols = pop3
-listen = 127.0.0.1
-ssl = no
-disable_plaintext_auth = no
-auth_failure_delay = 0 secs
-default_internal_user = {user}
-default_internal_group = {group}
-default_login_user = {user}
-first_valid_uid = 1
-first_valid_gid = 1
-mail_location = maildir:~/Maildir
-service anvil {{
-  chroot =
-  unix_listener anvil-auth-penalty {{
-    mode = 0
-  }}
-}}
-service pop3-login {{
-  chroot =
-  inet_listener pop3 {{
-    port = {port}
-  }}
-  inet_listener pop3s {{
-    port = 0
-  }}
-}}
-{recipe}
-"""
-
-
 @pytest.fixture
 def nobody(programs):
     """Somebody who can do little, and who can start our programs: nobody, or without root whoever runs the tests."""
@@ -426,40 +393,28 @@ def nobody(programs):
     return user
 
 
-def test_dovecot_asks(peer, refuse, loopback, programs, place, nobody):
-    """With the lines of the recipe Dovecot opens the mailbox for the right password, and refuses a wrong one."""
-    dovecot = peer("dovecot", "dovecot-core")
-    peer("pop3", "dovecot-pop3d")
-    version = subprocess.run([dovecot, "--version"], capture_output=True, check=True, timeout=20).stdout.decode()
-    if not version.startswith("2.3."):
-        refuse(f"peer not installed: dovecot 2.3 (Debian package dovecot-core; here is {version.split()[0]})")
-    user, group = nobody.pw_name, grp.getgrgid(nobody.pw_gid).gr_name
-    mail = place / "mail"
-    mail.mkdir()
-    os.chown(mail, nobody.pw_uid, nobody.pw_gid)
-    lines = recipe(
-        "dovecot",
-        accounts=place / "accounts",
-        checkpassword=programs / "checkpassword",
-        user=f"uid={user} gid={group}",
-        home=f"{mail}/%u",
-    )
-    with loopback.port() as port:
-        configuration = place / "dovecot.conf"
-        configuration.write_text(
-            DOVECOT.format(directory=place, user=user, group=group, port=port, recipe=lines), encoding="ascii"
-        )
-        with loopback.server([dovecot, "-F", "-c", configuration], [port], place, {}) as server:
-            for password, is_right in (("wrong", False), ("secret", True)):
-                with contextlib.closing(poplib.POP3("127.0.0.1", port, timeout=20)) as pop3:
-                    pop3.user("joe")
-                    if is_right:
-                        assert pop3.pass_(password).startswith(b"+OK"), server.log()
-                        assert pop3.stat() == (0, 0)
-                    else:
-                        with pytest.raises(poplib.error_proto, match=r"\[AUTH\]"):
-                            pop3.pass_(password)
-    assert (mail / "joe" / "Maildir").is_dir()
+def test_dovecot_asks(peer, refuse, loopback, programs, place):
+    """With the lines of the recipe Dovecot opens the mailbox for the right password, and knows where its mail is."""
+    if os.geteuid() != 0:
+        refuse("not run: Dovecot that hands mail to the accounts' own users, needs root")
+    program = dovecot_server.find_23(peer, refuse)
+    user = pwd.getpwnam("nobody")
+    home = place / "home"
+    home.mkdir()
+    os.chown(home, user.pw_uid, user.pw_gid)
+    accounts = place / "accounts"
+    accounts.write_text(f"joe:{{PLAIN}}secret:{user.pw_uid}:{user.pw_gid}::{home}::\n", encoding="ascii")
+    lines = recipe("dovecot", accounts=accounts, dovecot=programs / "checkpw-dovecot")
+    imported, _, databases = lines.partition("\n")
+    words = imported.removeprefix("import_environment = $import_environment ")
+    assert words != imported
+    surroundings = {"user": user, "auth_user": "root", "environment": words, "databases": databases}
+    with dovecot_server.serve(program, loopback, place, **surroundings) as dovecot:
+        assert dovecot.login("pop3", "joe", "secret") == "accepted", dovecot.server.log()
+        assert "[AUTH]" in dovecot.login("pop3", "joe", "wrong")
+        argv = [peer("doveadm", "dovecot-core"), "-c", place / "dovecot.conf", "user", "-f", "home", "joe"]
+        assert subprocess.check_output(argv, timeout=30, text=True).strip() == str(home)
+    assert (home / "Maildir").is_dir()
 
 
 VCHKPW = """#!/bin/sh

@@ -13,7 +13,6 @@ import os
 import pathlib
 import re
 import select
-import shutil
 import signal
 import struct
 import subprocess
@@ -64,47 +63,6 @@ try:
 finally:
     os._exit(126)
 """
-
-
-# --- programs that a stranger can start
-
-
-@pytest.fixture(scope="session")
-def everybodys(programs, refuse):
-    """Give a directory with programs that every user can start, whatever may be closed to them.
-
-    That is a copy of the package, and an interpreter outside of anybody's home directory.
-    """
-    with tempfile.TemporaryDirectory(prefix="checkpw-copy-", dir="/tmp") as name:
-        directory = pathlib.Path(name)
-        directory.chmod(0o755)
-        for interpreter in (sys.executable, "/usr/bin/python3"):
-            copy_product(programs, directory, interpreter)
-            with contextlib.suppress(OSError):
-                if _as_stranger(directory / "checkpassword") == 2:
-                    yield directory
-                    return
-        refuse("not run: unprivileged users, there is no Python that they may execute")
-
-
-def _as_stranger(program):
-    who = {"user": STRANGER, "group": STRANGER, "extra_groups": []} if os.geteuid() == 0 else {}
-    return subprocess.run([program], **who, env={}, capture_output=True, timeout=PATIENCE, check=False).returncode
-
-
-def copy_product(programs, directory, interpreter=sys.executable):
-    """Copy the package into a directory, with launchers that find it there and nowhere else."""
-    package = pathlib.Path(__file__).parents[2] / "checkpw"
-    library = directory / "lib"
-    ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(package, library / "checkpw", dirs_exist_ok=True, ignore=ignore)
-    for program in ("checkpassword", "ofmipd", "checkpw", "submissiond"):
-        text = (programs / program).read_text(encoding="utf-8")
-        text = re.sub(r"\A#!.*", f"#!{interpreter} -IS", text)
-        text = re.sub(rf"\[{str(package.parent)!r}", f"[{str(library)!r}", text)
-        assert str(library) in text
-        (directory / program).write_text(text, encoding="utf-8")
-        (directory / program).chmod(0o755)
 
 
 # --- time
@@ -181,7 +139,6 @@ def tools():
         read_to_end=read_to_end,
         look_at=look_at,
         is_alive=is_alive,
-        copy_product=copy_product,
     )
 
 
@@ -299,6 +256,27 @@ def script(tmp_path):
     return write
 
 
+# --- the accounts of a machine
+
+
+@pytest.fixture
+def private_etc(root, refuse, public):
+    """Give a function that gives the words which run a program where files of /etc, given as lines, are a test's."""
+
+    def words_for(files):
+        mounts = []
+        for name, lines in files.items():
+            (public / name).write_text("\n".join(lines) + "\n", encoding="ascii")
+            (public / name).chmod(0o600 if name == "shadow" else 0o644)
+            mounts.append(f"mount --bind {public}/{name} /etc/{name}")
+        words = ["unshare", "--mount", "sh", "-c", " && ".join([*mounts, 'exec "$@"']), "sh"]
+        if subprocess.run([*words, "true"], capture_output=True, check=False).returncode != 0:
+            refuse("not run: a private /etc, unshare and mount are not allowed here")
+        return words
+
+    return words_for
+
+
 # --- checkpassword
 
 RECORD = b"joe\0secret\0\0"
@@ -318,13 +296,23 @@ def accounts(public):
 
 
 @pytest.fixture
-def checkpassword(programs, start, pipe, accounts):
-    """Give a function that runs checkpassword to its end and gives how that was.
+def checkpassword(run_chain, programs):
+    """Give a function that runs checkpassword to its end, as the one below."""
+
+    def run(*chain, directory=programs, **state):
+        return run_chain(directory / "checkpassword", *chain, **state)
+
+    return run
+
+
+@pytest.fixture
+def run_chain(programs, start, pipe, accounts):
+    """Give a function that runs a checkpassword program, or another one of a chain, to its end and gives how that was.
 
     `record` is what descriptor 3 gives; None for the caller's own `descriptors`.
     """
 
-    def run(*chain, record=RECORD, store="joe:{PLAIN}secret::::::\n", environ=None, directory=programs, **state):
+    def run(*argv, record=RECORD, store="joe:{PLAIN}secret::::::\n", environ=None, **state):
         settings = {"PATH": "/usr/bin:/bin"}
         if store is not None:
             settings["CHECKPW_ACCOUNTS"] = store if ":" in store.partition("/")[0] and "\n" not in store else None
@@ -332,7 +320,7 @@ def checkpassword(programs, start, pipe, accounts):
         settings = {name: value for name, value in {**settings, **(environ or {})}.items() if value is not None}
         if record is not None:
             state["descriptors"] = {3: pipe(record), **state.get("descriptors", {})}
-        process = start([directory / "checkpassword", *chain], settings, **state)
+        process = start(argv, settings, **state)
         out, said = process.communicate(timeout=PATIENCE)
         return types.SimpleNamespace(status=process.returncode, out=out, said=said)
 
@@ -602,6 +590,16 @@ def make_certificate(tmp_path_factory, refuse):
 def certificate(make_certificate):
     """Give the paths of a certificate for mail.example and of its key."""
     return make_certificate()
+
+
+@pytest.fixture(scope="session")
+def pair(certificate):
+    """Give the path of a file with that certificate and its key; the certificate alone is beside it, as `.crt`."""
+    text, key = (pathlib.Path(path).read_bytes() for path in certificate)
+    path = pathlib.Path(certificate[0]).with_name("pair.pem")
+    path.write_bytes(key + text)
+    path.with_name("pair.pem.crt").write_bytes(text)
+    return path
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import types
 import pytest
 
 from checkpw.cli import exits, settings
+from checkpw.cli.environment import Environment
 from checkpw.errors import TemporaryFailure
 from checkpw.runners.stdio import StdioRunner
 
@@ -44,7 +45,7 @@ def place(public):
 def checkers(programs, environ):
     """Give two ways to ask the same: by starting the program, and by a forked child."""
     environ = {b"PATH": os.fsencode(programs), **environ}
-    environment = settings.Environment(environ)
+    environment = Environment(environ)
     chain, launcher = [b"checkpassword", b"true"], os.fsencode(programs / "ofmipd")
     started = settings.read_checker(environment, chain, environ)
     forked = settings.read_checker(environment, chain, environ, launcher)

@@ -9,174 +9,22 @@ import contextlib
 import os
 import pathlib
 import re
-import select
-import shutil
-import socket
-import ssl
-import subprocess
-import threading
 import types
 
 import pytest
+from ucspi import Client, UcspiTls, tell
 
 PATIENCE = 30.0
 YES = b"235 "
 END = b"\0\0"
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory, refuse):
-    """Make a certificate for mail.example, and give its path; the key stands in the same file."""
-    if shutil.which("openssl") is None:
-        refuse("peer not installed: openssl (Debian package openssl)")
-    path = tmp_path_factory.mktemp("certificate") / "pair.pem"
-    words = ["-nodes", "-days", "2", "-subj", "/CN=mail.example", "-addext", "subjectAltName=DNS:mail.example"]
-    words += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-keyout", path, "-out", f"{path}.crt"]
-    subprocess.run(["openssl", "req", "-x509", *words], check=True, capture_output=True)
-    path.write_bytes(path.read_bytes() + pathlib.Path(f"{path}.crt").read_bytes())
-    return path
-
-
-def tell(connection):
-    """Give what a server tells about a connection: two variables, one that there is not, and one of another kind."""
-    variables = [b"SSL_PROTOCOL=" + connection.version().encode(), b"SSL_CIPHER=" + connection.cipher()[0].encode()]
-    variables += [
-        b"SSL_TLS_SNI_SERVERNAME",
-        b"SSL_ODD=a=b \xff\n",
-        b"PATH=/evil",
-        b"LD_PRELOAD=/evil",
-        b"OFMIPD_QUEUE=x",
-    ]
-    return b"".join(word + b"\0" for word in variables) + b"\0"
-
-
-class UcspiTls:
-    """The server's side: it waits for the byte, does the handshake, tells, and carries bytes to and fro.
-
-    `layout` is "three", as servers have it, or "one": a single socket for everything, which the interface allows.
-    """
-
-    def __init__(self, resources, certificate, layout="three", told=tell):
-        self.client, self.plain = socket.socketpair()
-        self.client.settimeout(PATIENCE)
-        pairs = [socket.socketpair() for _ in range(1 if layout == "one" else 3)]
-        self._theirs = [pair[1] for pair in pairs]
-        # What the program reads is what is written here.
-        self.control, self.writes, self.reads = ([pair[0] for pair in pairs] * 3)[:3]
-        self.descriptors = {7 + at: end.fileno() for at, end in enumerate(self._theirs)}
-        numbers = [7, 7, 7] if layout == "one" else [7, 8, 9]
-        self.environ = dict(zip(("SSLCTLFD", "SSLREADFD", "SSLWRITEFD"), map(str, numbers), strict=True))
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(certificate)
-        self._told = told
-        self.commands = b""
-        self.failure = None
-        self._network = self.plain.dup()
-        self._network.settimeout(PATIENCE)
-        self._thread = threading.Thread(target=self._serve)
-        resources.callback(self._end)
-
-    def started(self):
-        """Let go of what the program has now, and begin."""
-        for end in (self.plain, *self._theirs):
-            end.close()
-        self._thread.start()
-
-    def _serve(self):
-        try:
-            with contextlib.suppress(OSError):
-                self.commands = self.control.recv(1)
-            if self.commands:
-                self._network = self._context.wrap_socket(self._network, server_side=True)
-                self.control.sendall(self._told(self._network))
-                self._carry(self._network)
-        except OSError as error:
-            self.failure = error
-        self.hang_up()
-        self._network.close()
-
-    def _carry(self, connection):
-        while True:
-            ready = [connection] if connection.pending() else select.select([connection, self.reads], [], [])[0]
-            if connection in ready:
-                data = connection.recv(65536)
-                if not data:
-                    return
-                self.writes.sendall(data)
-            if self.reads in ready:
-                data = self.reads.recv(65536)
-                if not data:
-                    connection.unwrap()
-                    return
-                connection.sendall(data)
-
-    def hang_up(self):
-        """Go away, as far as the program can see."""
-        for end in (self.control, self.writes, self.reads):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    def _end(self):
-        self.hang_up()
-        with contextlib.suppress(OSError):
-            self._network.shutdown(socket.SHUT_RDWR)
-        if self._thread.ident is not None:
-            self._thread.join(PATIENCE)
-        for end in (self.client, self.plain, self._network, self.control, self.writes, self.reads, *self._theirs):
-            end.close()
-
-
-class Client:
-    """A mail client."""
-
-    def __init__(self, end, certificate):
-        self._end = end
-        self._certificate = certificate
-        self._received = b""
-
-    def send(self, data):
-        """Say something."""
-        self._end.sendall(data)
-
-    def reply(self):
-        """Wait for the next reply, all of its lines."""
-        while not (found := re.match(rb"(?:\d{3}-[^\n]*\n)*\d{3} [^\n]*\n", self._received)):
-            piece = self._end.recv(65536)
-            assert piece, f"the end, and only {self._received}"
-            self._received += piece
-        self._received = self._received[found.end() :]
-        return found[0]
-
-    def ask(self, line):
-        """Say a line and give the answer."""
-        self.send(line + b"\r\n")
-        return self.reply()
-
-    def secure(self):
-        """Begin TLS."""
-        assert self._received == b""
-        context = ssl.create_default_context(cafile=f"{self._certificate}.crt")
-        self._end = context.wrap_socket(self._end, server_hostname="mail.example")
-
-    def close(self):
-        """Go away, without a word."""
-        self._end.close()
-
-    def rest(self):
-        """Give all that is still said, to the end."""
-        whole = self._received
-        with contextlib.suppress(ConnectionError, ssl.SSLEOFError):
-            while piece := self._end.recv(65536):
-                whole += piece
-        return whole
-
-
 @pytest.fixture
-def serve(ofmipd, certificate, resources):
+def serve(ofmipd, pair, resources):
     """Give a function that starts ofmipd under a UCSPI-TLS server, and gives the client, the server and the process."""
 
     def begin(*checker, environ=None, layout="three", told=tell, descriptors=None, **state):
-        server = UcspiTls(resources, certificate, layout, told)
+        server = UcspiTls(resources, pair, layout, told)
         settings = {"UCSPITLS": "", **server.environ, **(environ or {})}
         session = ofmipd(
             *checker,
@@ -187,7 +35,7 @@ def serve(ofmipd, certificate, resources):
             **state,
         )
         server.started()
-        client = Client(server.client, certificate)
+        client = Client(server.client, pair)
         resources.callback(client.close)
         return types.SimpleNamespace(client=client, server=server, process=session.process, log=session.log)
 

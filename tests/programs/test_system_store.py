@@ -1,7 +1,5 @@
 """checkpassword on the accounts of a machine: a private one, whose passwd and shadow lie over the real ones."""
 
-import subprocess
-
 import pytest
 
 # {SHA512-CRYPT} of "secret", by `openssl passwd -6 -salt checkpwtest secret`.
@@ -20,7 +18,7 @@ ACCOUNTS = [
 
 
 @pytest.fixture(params=["files", "files systemd"])
-def machine(request, root, refuse, public):
+def machine(request, private_etc):
     """Give the words that run a program where passwd and shadow are a test's, for both usual nsswitch.conf."""
     passwd = ["root:x:0:0:root:/root:/bin/sh"]
     passwd += [f"{login}:x:{54321 + at}:54321::/:/bin/dash" for at, (login, *_) in enumerate(ACCOUNTS)]
@@ -30,15 +28,7 @@ def machine(request, root, refuse, public):
         "shadow": ["root:*:19000::::::", *(":".join(fields) for fields in ACCOUNTS)],
         "nsswitch.conf": ["passwd: files", "group: files", f"shadow: {request.param}"],
     }
-    mounts = []
-    for name, lines in files.items():
-        (public / name).write_text("\n".join(lines) + "\n", encoding="ascii")
-        (public / name).chmod(0o600 if name == "shadow" else 0o644)
-        mounts.append(f"mount --bind {public}/{name} /etc/{name}")
-    words = ["unshare", "--mount", "sh", "-c", " && ".join([*mounts, 'exec "$@"']), "sh"]
-    if subprocess.run([*words, "true"], capture_output=True, check=False).returncode != 0:
-        refuse("not run: a private /etc, unshare and mount are not allowed here")
-    return words
+    return private_etc(files)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from checkpw.queue import maildir, qmail, sendmail
 from checkpw.smtp import replies
 from checkpw.smtp.replies import Reply
-from checkpw.submission import VERDICTS
+from checkpw.conversation import VERDICTS
 
 NAMED = {name: reply for name, reply in vars(replies).items() if isinstance(reply, Reply)}
 

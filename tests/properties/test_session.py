@@ -24,6 +24,7 @@ from checkpw.smtp.events import (
     TlsRequested,
 )
 from checkpw.smtp.limits import Limits
+from checkpw.smtp.offers import Offers
 from checkpw.smtp.replies import Reply
 from checkpw.smtp.session import Session
 
@@ -143,7 +144,7 @@ class SessionMachine(RuleBasedStateMachine):
         """Open a session, of which a second and a third are told the same, cut otherwise."""
         self.seed = seed
         self.arguments = {"is_authorised": is_authorised, "auth_refusal": None, "offers_starttls": True}
-        self.arguments |= {"offers_smtputf8": True, "offers_dsn": True, "offers_requiretls": True}
+        self.arguments["offers"] = Offers(smtputf8=True, dsn=True, requiretls=True)
         self.limits = Limits(MESSAGE_BYTES, RECIPIENTS, errors, failures)
         self.verdicts = []
         self.wire = b""
@@ -490,8 +491,7 @@ def _driver(policy, *, is_authorised=False, may_speak_lf=False):
         Limits(40, 2, 6, 3),
         is_authorised=is_authorised,
         auth_refusal=None,
-        offers_smtputf8=True,
-        offers_dsn=True,
+        offers=Offers(smtputf8=True, dsn=True),
         offers_starttls=True,
         may_speak_lf=may_speak_lf,
     )

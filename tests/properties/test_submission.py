@@ -234,7 +234,8 @@ def test_the_delay_is_from_the_start_of_the_check(check, delay):
 
     class SlowChecker:
         def ask(self, _credentials):
-            from checkpw.checker import REJECTED, Answer
+            from checkpw.checker import Answer
+            from checkpw.verdict import REJECTED
 
             clock.now += check
             yield from ()

@@ -12,6 +12,7 @@ A file has several of them, each under a line `== what it shows`. Then come
     DOOR ...           a message has arrived: `DOOR sender -> recipient recipient`, its environment in `E: name=value`
     M: text            a line of that message; `M| text` is text without a line end
     L: text            a line of the log, without the seconds
+    STATUS: number     the exit status, of a program that has others than 0
 
 In texts, `\r \n \t \0 \\ \xHH` are bytes, `\{x*N}` is x repeated, `\b{...}` is base64 of what stands in it.
 All messages must stand there, and, in a dialogue that shows the log, all its lines.
@@ -120,6 +121,7 @@ class Dialogue:
         self.turns = [Turn()]
         self.deliveries = []
         self.log = []
+        self.status = 0
 
     def __repr__(self):
         return self.name
@@ -170,17 +172,19 @@ class Dialogue:
             self.deliveries[-1].text += unescape(text) + (b"\n" if mark == "M:" else b"")
         elif mark == "L:":
             self.log.append(text)
+        elif mark == "STATUS:":
+            self.status = int(text)
         else:
             raise AssertionError(f"{self.name}: what is {mark!r}")
 
 
-_LINE = re.compile(r"(C:|C\||S:|M:|M\||L:|E:|DOOR|EOF|TIMEOUT|TLS|LATER)(?: (.*)|$)", re.DOTALL)
+_LINE = re.compile(r"(C:|C\||S:|M:|M\||L:|E:|DOOR|EOF|TIMEOUT|TLS|LATER|STATUS:)(?: (.*)|$)", re.DOTALL)
 _SETTING = re.compile(r"([a-z][a-z0-9-]+): ?(.*)")
 
 
-def read(path):
-    """Give the dialogues of a file."""
-    dialogues, common = [], dict(SETTINGS)
+def read(path, settings=SETTINGS):
+    """Give the dialogues of a file, with these settings and their defaults."""
+    dialogues, common = [], dict(settings)
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
         if not line or line.startswith("#"):
             continue
@@ -189,7 +193,7 @@ def read(path):
         elif match := _LINE.fullmatch(line):
             dialogues[-1].add(match[1], match[2] or "")
         elif match := _SETTING.fullmatch(line):
-            assert match[1] in SETTINGS, f"{path.name}:{number}: no such setting"
+            assert match[1] in settings, f"{path.name}:{number}: no such setting"
             (dialogues[-1].settings if dialogues else common)[match[1]] = match[2]
         else:
             raise AssertionError(f"{path.name}:{number}: cannot read {line!r}")

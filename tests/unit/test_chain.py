@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from checkpw import chain
+from checkpw import chain, privileges
 from checkpw.chain import NextProgram
 from checkpw.errors import TemporaryFailure
 
@@ -69,7 +69,7 @@ def handed(monkeypatch):
 
     monkeypatch.setattr(chain.posix, "execve", execve)
     monkeypatch.setattr(chain.posix, "chdir", lambda path: done.append(("chdir", path)))
-    monkeypatch.setattr(chain.privileges, "become", lambda uid, gid: done.append(("become", uid, gid)))
+    monkeypatch.setattr(privileges, "become", lambda uid, gid: done.append(("become", uid, gid)))
     monkeypatch.setattr(chain._signal, "signal", lambda number, action: done.append((number, action)))
     done.append(failures)
     return done

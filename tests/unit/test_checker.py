@@ -2,11 +2,12 @@
 
 import pytest
 
-from checkpw.checker import ACCEPTED, MISUSED, REJECTED, TEMPORARY, Checker
+from checkpw.checker import Checker
 from checkpw.credentials import Credentials
 from checkpw.errors import Misuse
 from checkpw.operations import FROM_CHILD, NULL, TO_CHILD, Child, Close, Ended, Kill, Spawn, TimedOut, Wait, Write
 from checkpw.secret import Secret
+from checkpw.verdict import ACCEPTED, MISUSED, REJECTED, TEMPORARY
 
 WHO = Credentials(b"joe", Secret(b"secret"))
 

@@ -30,3 +30,15 @@ def checkpw(capfd):
         return types.SimpleNamespace(status=status, out=said.out, err=said.err, rest=rest)
 
     return run
+
+
+@pytest.fixture
+def service(checkpw):
+    """Give a function that prints a service, and gives the text."""
+
+    def run(kind, *words):
+        done = checkpw("service", kind, "--programs", "/opt/bin", "--hostname", "mail.example", *words)
+        assert (done.status, done.err) == (0, "")
+        return done.out
+
+    return run

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from checkpw.cli import settings
-from checkpw.cli.settings import Environment
+from checkpw.cli.environment import Environment
 from checkpw.errors import TemporaryFailure
 from checkpw.queue.maildir import Maildir
 from checkpw.queue.qmail import QmailQueue
@@ -274,7 +274,7 @@ def test_doors_that_there_are_not(url):
 
 def _with_controls(controls, **environ):
     given = {name.encode(): value for name, value in environ.items()}
-    environment = settings.Environment({b"CONTROLDIR": os.fsencode(controls), **given})
+    environment = Environment({b"CONTROLDIR": os.fsencode(controls), **given})
     return settings.read_policy(environment, b"mail.example")
 
 
@@ -329,3 +329,25 @@ def test_a_name_cdb_that_cannot_be_opened(tmp_path):
     assert settings.open_names(b"") is None
     with pytest.raises(TemporaryFailure, match="unable to read"):
         settings.open_names(os.fsencode(tmp_path / "none"))
+
+
+def test_a_users_own_names_are_for_who_has_logged_in(tmp_path):
+    """They count on request, after a login of authup's, where they are, and where HOME is a path."""
+    home = os.fsencode(tmp_path)
+    (tmp_path / ".ofmipd").mkdir()
+    asked = {b"OFMIPD_USER_CDB": b"", b"AUTHUP_USER": b"joe", b"HOME": home}
+    assert settings.find_users_names(Environment(asked)) == b""
+    (tmp_path / ".ofmipd" / "rules.cdb").touch()
+    assert settings.find_users_names(Environment(asked)) == home + b"/.ofmipd/rules.cdb"
+    for name in asked:
+        others = {key: value for key, value in asked.items() if key != name}
+        assert settings.find_users_names(Environment(others)) == b""
+    assert settings.find_users_names(Environment(asked | {b"AUTHUP_USER": b""})) == b""
+    assert settings.find_users_names(Environment(asked | {b"HOME": b"home"})) == b""
+
+
+def test_names_that_cannot_be_looked_at_are_not_passed_over(tmp_path):
+    """What is there and cannot be opened is trouble later, and no reason to send under another name."""
+    (tmp_path / ".ofmipd").write_text("")
+    asked = {b"OFMIPD_USER_CDB": b"", b"AUTHUP_USER": b"joe", b"HOME": os.fsencode(tmp_path)}
+    assert settings.find_users_names(Environment(asked)).endswith(b"/rules.cdb")

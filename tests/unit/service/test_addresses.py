@@ -2,7 +2,8 @@
 
 import pytest
 
-from checkpw.service.addresses import Networks, network_of, plain
+from checkpw.peer import network_of
+from checkpw.service.addresses import Networks, plain
 
 
 @pytest.mark.parametrize(
@@ -44,4 +45,6 @@ def test_one_client():
     """An IPv4 address is one, and so is the /64 of an IPv6 address; what is neither is itself."""
     assert network_of(b"192.0.2.1") != network_of(b"192.0.2.2")
     assert network_of(b"2001:db8:1:2::1") == network_of(b"2001:db8:1:2:ffff::9") != network_of(b"2001:db8:1:3::1")
+    assert network_of(b"fe80::1%eth0") == network_of(b"fe80::2")
+    assert network_of(b"::ffff:c000:201") == network_of(b"::ffff:192.0.2.1") == b"192.0.2.1"
     assert network_of(b"no:address") == b"no:address"

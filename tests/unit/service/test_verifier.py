@@ -8,7 +8,7 @@ import pytest
 
 from checkpw import tickets
 from checkpw.budget import Budget
-from checkpw.checker import ACCEPTED, MISUSED, REJECTED, TEMPORARY, Answer, Checker
+from checkpw.checker import Answer, Checker
 from checkpw.cli import verification
 from checkpw.credentials import Credentials
 from checkpw.operations import Ask
@@ -18,6 +18,7 @@ from checkpw.secret import Secret
 from checkpw.service.remote import Pass, RemoteChecker
 from checkpw.service.turns import Turns
 from checkpw.service.verifier import Inline, Program, Verifier
+from checkpw.verdict import ACCEPTED, MISUSED, REJECTED, TEMPORARY
 
 KEY = bytes(range(32))
 LIFE = 50

@@ -16,6 +16,7 @@ from checkpw.smtp.events import (
 )
 from checkpw.smtp.incoming import CHUNK_CAP, Incoming
 from checkpw.smtp.limits import Limits
+from checkpw.smtp.offers import Offers
 from checkpw.smtp.replies import Reply
 from checkpw.smtp.session import Session
 
@@ -310,7 +311,7 @@ def test_a_shell_pipeline_ends_with_tls():
 
 def test_each_recipient_has_its_parameters():
     """A recipient that was refused leaves none behind, and one in the place of another takes over its parameters."""
-    session = _reach(states.READY, offers_dsn=True)
+    session = _reach(states.READY, offers=Offers(dsn=True))
     _say(session, b"MAIL FROM:<a@b> RET=FULL\r\n")
     session.accept()
     _say(session, b"RCPT TO:<1@x> NOTIFY=SUCCESS\r\n")
