@@ -70,8 +70,8 @@ class Middleman:
         "_login",
         "_manners",
         "_now",
-        "_pid",
         "_peer",
+        "_pid",
         "_server",
     )
 

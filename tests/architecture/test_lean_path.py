@@ -236,7 +236,7 @@ def test_what_a_greeting_costs(imports):
 
 
 def test_what_comes_before_a_login_costs(imports):
-    """authup that greets a client who leaves has imported exactly these modules, and one that asks a checker no more."""
+    """authup that greets a client who leaves has imported these modules, and one that asks a checker no more."""
     status, names = imports("authup", "smtp", "checkpassword", "--", "true")
     assert status == 0
     assert names == AUTHUP | C_ALWAYS | C_OFMIPD

@@ -39,6 +39,7 @@ PLACES = {
     "maildir": "/var/spool/submitted",
     "prefix": "/usr/local",
     "privkey": "/etc/letsencrypt/live/mail.example/privkey.pem",
+    "units": "/etc/systemd/system",
     "sendmail": "/usr/sbin/sendmail",
     "serves": "--user submissiond ",
     "starttls": "accept = 587",

@@ -184,6 +184,13 @@ def test_a_checker_is_held_against_the_interface(programs, tmp_path):
         assert "rejects-wrong-password" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
+def test_files_of_a_service_are_written(shell, tmp_path):
+    """The line of the recipe leaves a unit and a socket; what they do is tested with tests/interop/test_services."""
+    ended = shell(recipe("service", units=tmp_path))
+    assert ended.returncode == 0, ended.stderr
+    assert {path.name for path in tmp_path.iterdir()} >= {"submissiond.service", "submissiond.socket"}
+
+
 def test_a_script_sends_a_message(shell, tmp_path):
     """The dialogue of the script leaves one message, with the envelope that it said."""
     ended = shell(recipe("script"), OFMIPD_QUEUE=f"maildir:{tmp_path}/Maildir")

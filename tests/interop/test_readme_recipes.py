@@ -427,6 +427,40 @@ exit 11
 """
 
 
+QUEUE = """#!/bin/sh
+place=$(mktemp -d {place}/XXXXXX)
+cat >"$place/text"
+cat <&1 >/dev/null
+id >"$place/who"
+"""
+
+
+@pytest.mark.usefixtures("root")
+def test_mail_is_queued_as_the_user(serve, loopback, place, nobody):
+    """The queue program runs as who has logged in, without any other group; root is refused; guesses run out."""
+    queue, queued = place / "queue", place / "queued"
+    queued.mkdir(mode=0o777)
+    queued.chmod(0o777)
+    queue.write_text(QUEUE.format(place=queued), encoding="ascii")
+    queue.chmod(0o755)
+    accounts = place / "accounts"
+    who = f"{nobody.pw_uid}:{nobody.pw_gid}"
+    accounts.write_text(f"joe:{{PLAIN}}secret:{who}::/tmp::\nann:{{PLAIN}}secret:{who}::/tmp::\n", encoding="ascii")
+    accounts.chmod(0o600)
+    with loopback.port() as port:
+        text = recipe("authup", listener=f"127.0.0.1 {port}")
+        settings = {"CHECKPW_ACCOUNTS": f"file:{accounts}", "QMAILQUEUE": str(queue), "OFMIPD_QMAIL": str(place)}
+        settings["CHECKPW_LIMIT_STORE"] = f"file:{place}/limits"
+        with serve(text, port, **settings), _connect(port) as client:
+            assert client.docmd("AUTH PLAIN", WRONG)[0] == 535
+            client.login("joe", "secret")
+            client.sendmail("joe@example.org", ["ann@example.net"], LETTER)
+    (message,) = queued.iterdir()
+    assert re.search(r"uid=(\d+).* gid=(\d+).* groups=\2\(\w+\)$", (message / "who").read_text().strip())
+    assert (message / "who").read_text().startswith(f"uid={nobody.pw_uid}(")
+    assert "by mail.example" in (message / "text").read_text(encoding="ascii")
+
+
 def test_with_vchkpw(serve, loopback, place):
     """What vchkpw says with 3 and 15 is a no, what it says with 11 is trouble, and nothing else changes."""
     program = place / "vchkpw"

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from checkpw.conversation import VERDICTS
 from checkpw.queue import maildir, qmail, sendmail
 from checkpw.smtp import replies
 from checkpw.smtp.replies import Reply
-from checkpw.conversation import VERDICTS
 
 NAMED = {name: reply for name, reply in vars(replies).items() if isinstance(reply, Reply)}
 
