@@ -153,7 +153,7 @@ class _Locked:
 
     def __enter__(self) -> "Self":
         # No symbolic link: in a directory that others may write to it would have us write elsewhere.
-        flags = posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW | posix.O_NONBLOCK
+        flags = posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW
         self._descriptor = posix.open(self._path, flags, 0o600)
         try:
             self._must_be_ours()

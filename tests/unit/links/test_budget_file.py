@@ -75,6 +75,20 @@ def test_a_budget_is_what_it_says(store):
     spend(store, claims(b"ann"), TRIES)
 
 
+@pytest.mark.parametrize("part", [0, 1, 5, 9, 10, 11, 15])
+def test_a_window_is_never_shorter_and_hardly_longer(part, path):
+    """Wherever in a slice a try was, it counts up to the end of the window, and not longer than a sixteenth more."""
+    clock = Clock(NOW + WINDOW / 16 * part / 16)
+    store = BudgetFile(path, clock)
+    spend(store, claims(tries=1), 1)
+    began = clock.now
+    for sixteenths in (1, 8, 15, 15.5, 15.99):
+        clock.now = began + WINDOW * sixteenths / 16
+        assert store.debit(claims(tries=1)).exhausted
+    clock.now = began + WINDOW * 17 / 16
+    spend(store, claims(tries=1), 1)
+
+
 def test_who_is_over_the_budget_makes_it_no_worse(store, clock):
     """A try that was not counted does not keep the door shut for longer."""
     spend(store, claims(), TRIES)
@@ -188,8 +202,17 @@ def test_a_clock_that_is_set_back_stands_still(store, clock):
     assert store.debit(claims()).exhausted
     clock.now = NOW - WINDOW * 1.2
     spend(store, claims(), TRIES)
-    clock.now = -5.0
+    clock.now = -5000.0
     spend(store, claims(), TRIES)
+
+
+def test_what_was_counted_before_the_clock_was_set_back_is_no_older_after_it(store, clock):
+    """A clock that stumbles, and is put right, makes nobody forget what happened just before."""
+    spend(store, claims(), TRIES - 1)
+    clock.now -= WINDOW * 0.6
+    spend(store, claims(), 1)
+    clock.now = NOW + WINDOW / 8
+    assert store.debit(claims()).exhausted
 
 
 # --- the file
@@ -381,7 +404,7 @@ def test_a_file_that_was_cut_off_goes_on(crowded, store, path, size):
 
 @pytest.mark.parametrize("seed", range(30))
 def test_no_bytes_are_an_exception(crowded, store, path, seed, clock):
-    """Whatever stands in the entries, a try is counted, refused, or the table is full; a window later all is well."""
+    """Whatever stands in the entries, a try is counted, refused, or the table is full."""
     import random
 
     noise = random.Random(seed)
@@ -398,8 +421,66 @@ def test_no_bytes_are_an_exception(crowded, store, path, seed, clock):
             file.write(noise.randbytes(48))
     with contextlib.suppress(Unusable):
         store.debit(claims())
-    os.unlink(path)
+
+
+def test_an_entry_with_another_window_is_none(store, path, clock):
+    """Where the length of the window was overwritten, the entry begins anew, and comes to its end as any other."""
     spend(store, claims(), TRIES)
+    at = _entry(path)
+    with open(path, "r+b") as file:
+        file.seek(at + budget_file.SECONDS_AT)
+        file.write(bytes(4))
+    spend(store, claims(), TRIES)
+    clock.now += WINDOW * 17 / 16
+    spend(store, claims(), TRIES)
+
+
+def test_a_key_in_the_midst_of_an_entry_is_none(store, path):
+    """The bytes of a key's name count where a name stands, and nowhere else."""
+    spend(store, claims(), TRIES)
+    at = _entry(path)
+    with open(path, "r+b") as file:
+        file.seek(at)
+        entry = file.read(64)
+        file.seek(at)
+        file.write((b"\1" * 8 + entry[:16]).ljust(64, b"\1") + entry)
+    assert store.debit(claims()).exhausted
+
+
+def _entry(path):
+    """Give the place of the one entry that a file has."""
+    whole = pathlib.Path(os.fsdecode(path)).read_bytes()
+    return len(whole) - len(whole[4096:].lstrip(b"\0"))
+
+
+class _Posix:
+    """The module posix, with some functions of a test."""
+
+    def __init__(self, **functions):
+        self._functions = functions
+
+    def __getattr__(self, name):
+        return self._functions.get(name) or getattr(budget_file_posix, name)
+
+
+budget_file_posix = budget_file.posix
+
+
+def test_half_a_write_is_unusable(store, monkeypatch):
+    """What is written only in part is trouble, and nothing that goes unnoticed."""
+    spend(store, claims(), 1)
+    monkeypatch.setattr(budget_file, "posix", _Posix(pwrite=lambda _file, data, _at: len(data) - 1))
+    with pytest.raises(Unusable, match="took half"):
+        store.debit(claims())
+
+
+def test_the_disk_is_waited_for_once(store, monkeypatch):
+    """A new file's secret is on disk before it is used, and no login waits for the disk after that."""
+    synced = []
+    monkeypatch.setattr(budget_file, "posix", _Posix(fsync=synced.append))
+    for _ in range(3):
+        store.credit(store.debit(claims()))
+    assert len(synced) == 1
 
 
 # --- many processes, and their ends
@@ -470,9 +551,6 @@ class _Deadly:
             return outcome
 
         return call
-
-
-budget_file_posix = budget_file.posix
 
 
 @pytest.mark.parametrize("begins_with", ["no file", "a file"])
