@@ -104,7 +104,13 @@ def _as_stranger(program):
     return subprocess.run([program], **who, env={}, capture_output=True, timeout=60, check=False).returncode
 
 
-def _copy_product(programs, directory, interpreter):
+@pytest.fixture(scope="session")
+def copied():
+    """Give the function that copies the package into a directory, with launchers that find it there alone."""
+    return _copy_product
+
+
+def _copy_product(programs, directory, interpreter=sys.executable):
     """Copy the package into a directory, with launchers that find it there and nowhere else."""
     package = pathlib.Path(__file__).parents[1] / "checkpw"
     library = directory / "lib"

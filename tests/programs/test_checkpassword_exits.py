@@ -390,10 +390,10 @@ def test_true_with_an_argument_is_a_program(chained, script, public):
 
 
 @pytest.fixture(scope="module")
-def broken(programs, tools):
+def broken(programs, copied):
     """Give a copy of the programs that a test may break, if it mends what it broke."""
     with tempfile.TemporaryDirectory(prefix="checkpw-broken-", dir="/tmp") as name:
-        tools.copy_product(programs, pathlib.Path(name))
+        copied(programs, pathlib.Path(name))
         yield pathlib.Path(name)
 
 

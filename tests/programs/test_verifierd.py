@@ -332,14 +332,17 @@ def test_an_unknown_login_takes_as_long_as_a_wrong_password(daemon):
     verifier = daemon("--guesses", "none", "--peer-guesses", "none", store=store)
     seconds = {b"six": [], b"unknown": [], b"locked": []}
     with verifier.connect() as line:
-        for _ in range(15):
+        for tries in range(150):
             for login, times in seconds.items():
                 began = time.perf_counter()
                 line.sendall(frames.encode([login + b"\0wrong\0\0", b"", b""]))
                 assert read_answer(line)[0] == b"1"
                 times.append(time.perf_counter() - began)
-    # The least of each: what the machine does besides makes times longer, never shorter. Without a hash it is a tenth.
-    least = [min(times) for times in seconds.values()]
+            # The least of each: what the machine does besides makes times longer, never shorter, and a busy one is
+            # given more tries. Without a hash it is a tenth.
+            least = [min(times) for times in seconds.values()]
+            if tries >= 10 and max(least) < 2 * min(least):
+                break
     assert max(least) < 2 * min(least)
 
 
