@@ -23,7 +23,7 @@ def crowd_behaves_like_one(target: Verifier, trials: Trials) -> None:
     account = target.account
     questions = (
         account.record,
-        record(account.login, account.password + b"-"),
+        target.wrong,
         record(b"no-such-login", account.password),
         account.login,
     )
@@ -68,7 +68,7 @@ def store_down_is_trouble(target: Verifier, trials: Trials) -> None:
     account = target.account
     questions = (
         ("a good login", account.record),
-        ("a wrong password", record(account.login, account.password + b"-")),
+        ("a wrong password", target.wrong),
         ("an unknown login", record(b"no-such-login", account.password)),
     )
     prog = (target.marker,)

@@ -4,14 +4,13 @@ import contextlib
 import fcntl
 import functools
 import os
-import socket
 from collections.abc import Mapping
 
 from hypothesis import strategies as st
 
 from checkpw.conform.accounts import record
 from checkpw.conform.model import Property, Severity
-from checkpw.conform.process import Outcome, nothing
+from checkpw.conform.process import nothing
 from checkpw.conform.trials import Trials
 from checkpw.conform.verifying import witness
 from checkpw.conform.verifying.feeding import unread
@@ -24,88 +23,6 @@ FURTHER = (4, 5, 6, 9, 20, 100)
 CAT = (b"/bin/cat",)
 
 
-def closed_descriptor_3(target: Verifier, trials: Trials) -> None:
-    """Ask without a descriptor 3."""
-    target.needs_yes()
-
-    def ask() -> None:
-        answer = target.ask(None, (target.marker,))
-        _is_trouble(target, answer, "without a descriptor 3")
-
-    trials.once(ask)
-
-
-def _is_trouble(target: Verifier, answer: Outcome, what: str) -> None:
-    expected = f"{what} exit 111 or 2, and nothing run"
-    target.must_leave(
-        answer, {111, 2}, (target.profile.temporary | target.profile.misuse) - {1}, expected, None, (target.marker,)
-    )
-
-
-def unreadable_descriptor_3(target: Verifier, trials: Trials) -> None:
-    """Ask with a descriptor 3 that is a directory, or open for writing only."""
-    target.needs_yes()
-    for path, flags, what in (
-        (target.directory, os.O_RDONLY, "with a directory as descriptor 3"),
-        (target.marker, os.O_WRONLY, "with a descriptor 3 that is open for writing only"),
-    ):
-
-        def ask(path: bytes = path, flags: int = flags, what: str = what) -> None:
-            descriptor = os.open(path, flags)
-            try:
-                _is_trouble(target, target.ask(None, (target.marker,), descriptors={3: descriptor}), what)
-            finally:
-                os.close(descriptor)
-
-        trials.once(ask)
-
-
-def reads_a_file(target: Verifier, trials: Trials) -> None:
-    """Ask by way of a file, which is read from where it stands."""
-    target.needs_yes()
-
-    def ask(tried: tuple[bytes, bool]) -> None:
-        before, is_good = tried
-        given = _record(target, is_good=is_good)
-        with contextlib.ExitStack() as stack:
-            descriptor = os.memfd_create("checkpw-conform-3")
-            stack.callback(os.close, descriptor)
-            os.write(descriptor, before + given)
-            os.lseek(descriptor, len(before), os.SEEK_SET)
-            _answer(target, target.ask(None, descriptors={3: descriptor}), given, "from a file", is_good=is_good)
-
-    trials.each(st.tuples(st.binary(max_size=20), st.booleans()), ask, most=6)
-
-
-def reads_a_socket(target: Verifier, trials: Trials) -> None:
-    """Ask by way of a socket."""
-    target.needs_yes()
-
-    def ask(*, is_good: bool) -> None:
-        given = _record(target, is_good=is_good)
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            ours.sendall(given)
-            ours.shutdown(socket.SHUT_WR)
-            answer = target.ask(None, descriptors={3: theirs.fileno()})
-            _answer(target, answer, given, "from a socket", is_good=is_good)
-
-    for is_good in (True, False):
-        trials.once(functools.partial(ask, is_good=is_good))
-
-
-def _record(target: Verifier, *, is_good: bool) -> bytes:
-    account = target.account
-    return account.record if is_good else record(account.login, account.password + b"-")
-
-
-def _answer(target: Verifier, answer: Outcome, given: bytes, what: str, *, is_good: bool) -> None:
-    if is_good:
-        target.must_accept(answer, given, what=f"{what} yes")
-    else:
-        target.must_reject(answer, given, what=f"{what} no")
-
-
 def nothing_on_stdout(target: Verifier, trials: Trials) -> None:
     """Look at descriptor 1 after every kind of answer."""
     target.needs_yes()
@@ -115,7 +32,7 @@ def nothing_on_stdout(target: Verifier, trials: Trials) -> None:
         (account.record, (target.marker,), MARK),
         (account.record, (target.directory + b"/missing",), b""),
         (account.record, (), b""),
-        (record(account.login, account.password + b"-"), TRUE, b""),
+        (target.wrong, TRUE, b""),
         (record(b"no-such-login", b"x"), TRUE, b""),
         (account.record + b"t" * 600, TRUE, b""),
         (account.login, TRUE, b""),
@@ -139,7 +56,7 @@ def leaves_stdin(target: Verifier, trials: Trials) -> None:
 
     def ask(tried: tuple[bytes, bool]) -> None:
         content, is_good = tried
-        given = _record(target, is_good=is_good)
+        given = target.account.record if is_good else target.wrong
         if is_good:
             answer = target.ask(given, CAT, stdin=content)
             if answer.stdout != content:
@@ -254,7 +171,7 @@ def closed_standard_descriptors(target: Verifier, trials: Trials) -> None:
 
     def ask(tried: tuple[frozenset[int], bool]) -> None:
         closed, is_good = tried
-        given = _record(target, is_good=is_good)
+        given = target.account.record if is_good else target.wrong
         prog = (target.marker_without_words,)
         changes = dict.fromkeys(closed, -1)
         what = f"with {_list(dict.fromkeys(closed))} closed,"
@@ -282,28 +199,6 @@ def hands_on_closed_descriptors(target: Verifier, trials: Trials) -> None:
 
 
 PROPERTIES: tuple[Property, ...] = (
-    Property(
-        "closed-descriptor-3-is-trouble",
-        Severity.MUST,
-        "Without a descriptor 3 the answer is exit 111, or 2, and nothing is run.",
-        "checkpassword 0.90",
-        closed_descriptor_3,
-    ),
-    Property(
-        "unreadable-descriptor-3-is-trouble",
-        Severity.MUST,
-        "A descriptor 3 that cannot be read is answered with exit 111, or 2: that is no wrong password.",
-        "checkpassword 0.90",
-        unreadable_descriptor_3,
-    ),
-    Property(
-        "reads-a-file",
-        Severity.MUST,
-        "Descriptor 3 may be a file, which is read from where it stands.",
-        INTERFACE,
-        reads_a_file,
-    ),
-    Property("reads-a-socket", Severity.MUST, "Descriptor 3 may be a socket.", INTERFACE, reads_a_socket),
     Property(
         "nothing-on-stdout",
         Severity.MUST,

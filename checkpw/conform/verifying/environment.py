@@ -13,7 +13,7 @@ from checkpw.conform.process import nothing
 from checkpw.conform.trials import Trials
 from checkpw.conform.verifying import witness
 from checkpw.conform.verifying.feeding import give, wait_until_read
-from checkpw.conform.verifying.target import RAN, Verifier
+from checkpw.conform.verifying.target import RAN, TRUE, Verifier
 from checkpw.conform.verifying.verdicts import INTERFACE, PRACTICE
 
 OF_THE_ACCOUNT = (b"USER", b"HOME", b"SHELL")
@@ -162,7 +162,7 @@ def _watch(target: Verifier, sent: bytes, secret: bytes, given: frozenset[bytes]
         null = nothing()
         stack.callback(os.close, null)
         state = target.state(descriptors={0: null, 1: null, 2: null, 3: reading})
-        process = stack.enter_context(target.begin((b"true",), state))
+        process = stack.enter_context(target.begin(TRUE, state))
         with contextlib.suppress(AttributeError, OSError):  # so that whoever looks has more time than who is looked at
             os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
         deadline = time.monotonic() + target.patience

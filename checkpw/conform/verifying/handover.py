@@ -6,15 +6,13 @@ from collections.abc import Callable
 from hypothesis import strategies as st
 
 from checkpw.conform import strategies
-from checkpw.conform.accounts import record
 from checkpw.conform.model import Property, Severity
 from checkpw.conform.process import Outcome
 from checkpw.conform.trials import Trials
 from checkpw.conform.verifying import witness
+from checkpw.conform.verifying.searching import PATHEXEC
 from checkpw.conform.verifying.target import MARK, RAN, Verifier, seen
 from checkpw.conform.verifying.verdicts import INTERFACE, PRACTICE
-
-PATHEXEC = "checkpassword 0.90, pathexec_run.c"
 
 
 def runs_prog(target: Verifier, trials: Trials) -> None:
@@ -111,64 +109,6 @@ def returns_signal(target: Verifier, trials: Trials) -> None:
     trials.once(ask)
 
 
-def finds_prog_by_path(target: Verifier, trials: Trials) -> None:
-    """Have programs run that are only to be found in one or the other directory of PATH."""
-    target.needs_prog()
-    for name, status in ((b"one", 41), (b"two", 42), (b"three", 43)):
-        target.script(name + b"/prog-" + name, b"exit %d\n" % status)
-        target.script(name + b"/prog", b"exit %d\n" % status)
-    places = [target.directory + b"/" + name for name in (b"empty", b"one", b"two", b"three")]
-
-    def ask(tried: tuple[list[bytes], bytes]) -> None:
-        order, name = tried
-        status = {b"one": 41, b"two": 42, b"three": 43}
-        first = next(one for one in order if os.path.basename(one) != b"empty")
-        wanted = status[os.path.basename(first) if name == b"prog" else name.partition(b"-")[2]]
-        path = b":".join([*order, target.environ.get(b"PATH", b"/bin:/usr/bin")])
-        answer = target.ask(target.account.record, (name,), environ={**target.environ, b"PATH": path})
-        if answer.status != wanted:
-            shown = {b"PATH": path}
-            expected = f"the first {name.decode()} of PATH, exit {wanted}"
-            raise target.violation(expected, seen(answer), target.account.record, (name,), environ=shown)
-
-    names = st.sampled_from((b"prog", b"prog-one", b"prog-three"))
-    trials.each(st.tuples(st.permutations(places), names), ask, most=10)
-
-
-def passes_over_what_cannot_be_run(target: Verifier, trials: Trials) -> None:
-    """Have a program run in front of which PATH has a directory and a file that is not executable."""
-    target.needs_prog()
-    target.script(b"plain/prog", b"exit 51\n", 0o644)
-    os.makedirs(target.directory + b"/folder/prog", exist_ok=True)
-    target.script(b"last/prog", b"exit 52\n")
-    for before in (b"plain", b"folder"):
-        path = b":".join([target.directory + b"/" + before, target.directory + b"/last"])
-
-        def ask(path: bytes = path) -> None:
-            tail = target.environ.get(b"PATH", b"/bin:/usr/bin")
-            environ = {**target.environ, b"PATH": path + b":" + tail}
-            answer = target.ask(target.account.record, (b"prog",), environ=environ)
-            if answer.status != 52:
-                expected = "the first prog of PATH that can be run, exit 52"
-                shown = {b"PATH": path}
-                raise target.violation(expected, seen(answer), target.account.record, (b"prog",), environ=shown)
-
-        trials.once(ask)
-
-
-def works_without_path(target: Verifier, trials: Trials) -> None:
-    """Have a shell run, without PATH in the environment."""
-    target.needs_prog()
-    environ = {name: value for name, value in target.environ.items() if name != b"PATH"}
-    prog = (b"sh", b"-c", b"exit 53")
-
-    def ask() -> None:
-        answer = target.ask(target.account.record, prog, environ=environ)
-        target.must_accept(answer, target.account.record, prog, 53, what="sh of /bin:/usr/bin")
-
-    trials.once(ask)
-
-
 # --- what cannot be run
 
 
@@ -241,7 +181,7 @@ def runs_no_text_file(target: Verifier, trials: Trials) -> None:
 def verdict_comes_first(target: Verifier, trials: Trials) -> None:
     """Ask with a wrong password for what cannot be run."""
     target.needs_yes()
-    wrong = record(target.account.login, target.account.password + b"-")
+    wrong = target.wrong
     for _, prog in _cannot_be_run(target):
 
         def ask(prog: bytes = prog) -> None:
@@ -297,27 +237,6 @@ PROPERTIES: tuple[Property, ...] = (
         "A signal that kills PROG is what the caller sees.",
         INTERFACE,
         returns_signal,
-    ),
-    Property(
-        "finds-prog-by-path",
-        Severity.MUST,
-        "A PROG without a slash is found in the PATH of the caller, the first directory that has it.",
-        PATHEXEC,
-        finds_prog_by_path,
-    ),
-    Property(
-        "passes-over-what-cannot-be-run",
-        Severity.SHOULD,
-        "In PATH, a directory and a file that is not executable are passed over.",
-        PATHEXEC,
-        passes_over_what_cannot_be_run,
-    ),
-    Property(
-        "works-without-path",
-        Severity.SHOULD,
-        "Without PATH, PROG is found in /bin and /usr/bin.",
-        PATHEXEC,
-        works_without_path,
     ),
     Property(
         "failed-exec-is-no-verdict",
