@@ -154,6 +154,16 @@ def test_a_caller(project, programs):
     assert "5 passed" in said
 
 
+def test_a_dialect_of_a_caller(project, programs):
+    """Has an option of its own, because that of the program says nothing about who calls it."""
+    command = f"--checkpassword-caller={programs}/ofmipd '' mail.example"
+    words = (command, "--checkpassword-select=answer-misuse", "--checkpassword-caller-profile=qmail-smtpd")
+    environ = {"OFMIPD_AUTH_DELAY": "0", "OFMIPD_REJECT_CODES": "1,2"}
+    status, said = project(*words, environ=environ)
+    assert status == 0, said
+    assert "XFAIL checkpw-conform/caller::answer-misuse - dialect: any status" in said
+
+
 SEEDS = """
 import pytest
 @pytest.mark.parametrize("number", range(8))
