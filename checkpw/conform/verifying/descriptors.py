@@ -4,17 +4,18 @@ import contextlib
 import fcntl
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from hypothesis import strategies as st
 
 from checkpw.conform.accounts import record
-from checkpw.conform.model import Property, Severity
+from checkpw.conform.model import NotJudged, Property, Severity, Violation
 from checkpw.conform.process import nothing
+from checkpw.conform.shell import ByHand
 from checkpw.conform.trials import Trials
 from checkpw.conform.verifying import witness
 from checkpw.conform.verifying.feeding import unread
-from checkpw.conform.verifying.target import MARK, RAN, TRUE, Verifier, seen
+from checkpw.conform.verifying.target import MARK, PLAIN, RAN, TRUE, Verifier, seen
 from checkpw.conform.verifying.verdicts import INTERFACE, PRACTICE
 
 FURTHER = (4, 5, 6, 9, 20, 100)
@@ -101,7 +102,7 @@ def adds_no_descriptor(target: Verifier, trials: Trials) -> None:
         added = {n: found.descriptors[n][0] for n in sorted(set(found.descriptors) - set(given.descriptors)) if n != 3}
         if added:
             words = ", ".join(f"{number} is {what}" for number, what in added.items())
-            raise _about_descriptors(target, f"no descriptors but {_list(given.descriptors)}", words)
+            raise _about_descriptors(target, f"no descriptors but {_list(given.descriptors)}", words, _opening(numbers))
 
     trials.each(st.frozensets(st.sampled_from(FURTHER)), ask, most=8)
 
@@ -115,7 +116,8 @@ def hands_on_descriptors(target: Verifier, trials: Trials) -> None:
         for number, what in given.descriptors.items():
             if found.descriptors.get(number) != what:
                 words = "closed" if number not in found.descriptors else " ".join(found.descriptors[number])
-                raise _about_descriptors(target, f"descriptor {number} as it was given: {' '.join(what)}", words)
+                expected = f"descriptor {number} as it was given: {' '.join(what)}"
+                raise _about_descriptors(target, expected, words, _opening(numbers))
 
     some = st.frozensets(st.sampled_from(FURTHER))
     trials.each(st.one_of(st.just(frozenset(FURTHER)), some), ask, most=8)
@@ -137,8 +139,19 @@ def _list(descriptors: Mapping[int, object]) -> str:
     return " ".join(map(str, sorted(descriptors))) or "none"
 
 
-def _about_descriptors(target: Verifier, expected: str, words: str) -> Exception:
-    return target.violation(expected, words, target.account.record, (b"ls", b"-l", b"/proc/self/fd"))
+def _closing(numbers: Iterable[int]) -> ByHand:
+    return ByHand(redirect=" ".join(["3<&0", *(f"{number}<&-" for number in sorted(numbers))]))
+
+
+def _opening(numbers: Iterable[int]) -> ByHand:
+    """Open some for the shell line; what they are does not matter there, and shells take one digit only."""
+    return ByHand(redirect=" ".join(["3<&0", *(f"{number}</dev/null" for number in sorted(numbers) if number < 10)]))
+
+
+def _about_descriptors(target: Verifier, expected: str, words: str, by_hand: ByHand = PLAIN) -> Exception:
+    return target.violation(
+        expected, words, target.account.record, (b"/bin/ls", b"-l", b"/proc/self/fd"), by_hand=by_hand
+    )
 
 
 def leaves_files_alone(target: Verifier, trials: Trials) -> None:
@@ -177,9 +190,10 @@ def closed_standard_descriptors(target: Verifier, trials: Trials) -> None:
         what = f"with {_list(dict.fromkeys(closed))} closed,"
         if is_good:
             answer = target.ask(given, prog, descriptors=changes)
-            target.must_accept(answer, given, prog, RAN, what=f"{what} yes")
+            target.must_accept(answer, given, prog, RAN, what=f"{what} yes", by_hand=_closing(closed))
         else:
-            target.must_reject(target.ask(given, prog, descriptors=changes), given, prog, what=f"{what} no")
+            answer = target.ask(given, prog, descriptors=changes)
+            target.must_reject(answer, given, prog, what=f"{what} no", by_hand=_closing(closed))
 
     subsets = st.frozensets(st.integers(0, 2), min_size=1)
     trials.each(st.tuples(subsets, st.booleans()), ask, most=14)
@@ -190,10 +204,14 @@ def hands_on_closed_descriptors(target: Verifier, trials: Trials) -> None:
     target.needs_prog()
 
     def ask(closed: frozenset[int]) -> None:
-        found, given = witness.behind(target, target.state(descriptors=dict.fromkeys(closed, -1)))
+        state = target.state(descriptors=dict.fromkeys(closed, -1))
+        try:
+            found, given = witness.behind(target, state)
+        except Violation:
+            raise NotJudged("PROG is not run: see answers-with-descriptors-closed") from None
         if set(found.descriptors) - {3} != set(given.descriptors):
             expected = f"with {_list(dict.fromkeys(closed))} closed, PROG with {_list(given.descriptors)}"
-            raise _about_descriptors(target, expected, _list(found.descriptors))
+            raise _about_descriptors(target, expected, _list(found.descriptors), _closing(closed))
 
     trials.each(st.frozensets(st.integers(0, 2), min_size=1), ask, most=7)
 

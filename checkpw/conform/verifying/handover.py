@@ -35,9 +35,9 @@ def same_process(target: Verifier, trials: Trials) -> None:
     def ask() -> None:
         found, _ = witness.behind(target, target.state())
         if found.pid != found.began:
-            raise _about(target, f"PROG as process {found.began}", f"{found.pid}", (b"sh", b"-c", b"echo $$"))
+            raise _about(target, f"PROG as process {found.began}", f"{found.pid}", (b"/bin/sh", b"-c", b"echo $$"))
         if found.group != (found.began, found.began):  # it was started as the leader of a session
-            raise _about(target, "PROG in the process group and session of the caller", "another", (b"ps", b"-j"))
+            raise _about(target, "PROG in the process group and session of the caller", "another", (b"/bin/ps", b"-j"))
 
     trials.once(ask)
 
@@ -50,7 +50,7 @@ def no_other_process(target: Verifier, trials: Trials) -> None:
         found, _ = witness.behind(target, target.state())
         others = found.company | found.children
         if others:
-            raise _about(target, "no process but PROG", f"{len(others)} more", (b"ps", b"-j"))
+            raise _about(target, "no process but PROG", f"{len(others)} more", (b"/bin/ps", b"-j"))
 
     trials.once(ask)
 
@@ -119,10 +119,17 @@ def _cannot_be_run(target: Verifier) -> tuple[tuple[str, bytes], ...]:
     with open(orphan, "wb") as file:
         file.write(b"#!/nonexistent/interpreter\n")
     os.chmod(orphan, 0o755)  # noqa: S103  it is the interpreter that is missing
+    text = target.script(b"plain/text", b"echo the marker ran\n", 0o644)
+    by_hand = "/tmp/orphan"  # noqa: S108  in a line for people
+    target.show_as(place + b"/missing", [b"/nonexistent"])
+    target.show_as(text, [b"/etc/passwd"])
+    target.show_as(place, [b"/tmp"])
+    making = f"printf '#!/nonexistent/interpreter\\n' >{by_hand}; chmod 755 {by_hand}"
+    target.show_as(orphan, [by_hand.encode()], making)
     return (
         ("a missing path", place + b"/missing"),
         ("a name that is not in PATH", b"checkpw-conform-missing"),
-        ("a file that is not executable", target.script(b"plain/text", b"echo the marker ran\n", 0o644)),
+        ("a file that is not executable", text),
         ("a directory", place),
         ("a script without its interpreter", orphan),
     )
@@ -132,7 +139,7 @@ def failed_exec_is_no_verdict(target: Verifier, trials: Trials) -> None:
     """Ask with a good login for what cannot be run."""
 
     def check(what: str, prog: bytes, answer: Outcome) -> None:
-        known = answer.status in target.profile.failed_exec - {111}
+        known = answer.status in target.profile.failed_exec - {111} and MARK not in answer.stdout
         if answer.status in (0, 1, None) or MARK in answer.stdout:
             expected = f"neither yes (0) nor no (1) for {what}"
             raise target.violation(expected, seen(answer), target.account.record, (prog,), is_dialect=known)
@@ -168,6 +175,9 @@ def runs_no_text_file(target: Verifier, trials: Trials) -> None:
     text = target.script(b"text", b"")
     with open(text, "wb") as file:
         file.write(b"echo the marker ran\n")
+    by_hand = "/tmp/text"  # noqa: S108  in a line for people
+    making = f"printf 'echo the marker ran\\n' >{by_hand}; chmod 755 {by_hand}"
+    target.show_as(text, [by_hand.encode()], making)
 
     def ask() -> None:
         answer = target.ask(target.account.record, (text,))

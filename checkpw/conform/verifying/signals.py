@@ -22,7 +22,7 @@ from checkpw.conform.verifying.verdicts import INTERFACE, PRACTICE
 
 POLL = 0.001  # seconds
 
-STATUS = (b"cat", b"/proc/self/status")
+STATUS = (b"/bin/grep", b"^Sig", b"/proc/self/status")
 
 
 _EINTR = ByHand(
@@ -141,12 +141,16 @@ def _hands_on_ignored(*numbers: int) -> Callable[[Verifier, Trials], None]:
 
 
 def _compare_signals(target: Verifier, name: str, ignored: frozenset[int], blocked: frozenset[int]) -> None:
-    found, given = witness.behind(target, target.state(ignored=ignored, blocked=blocked))
+    state = target.state(ignored=ignored, blocked=blocked)
+    found, given = witness.behind(target, state)
     if found.signals(name) != given.signals(name):
         what = "ignored" if name == "SigIgn" else "blocked"
         expected = f"signals {what} by PROG as by the caller: {witness.names_of(given.signals(name))}"
         seen = witness.names_of(found.signals(name))
-        raise target.violation(expected, seen, target.account.record, STATUS)
+        if ignored or blocked:
+            seen += f" (set by the caller: {witness.names_of(ignored | blocked)})"
+        by_hand = witness.by_hand(state)
+        raise target.violation(expected, seen, target.account.record, STATUS, by_hand=by_hand)
 
 
 PROPERTIES: tuple[Property, ...] = (

@@ -79,6 +79,7 @@ class Verifier:
         self._runs: bool | None = None
         self._finds: bool | None = None
         self._no: int | None = None
+        self._unknown: int | None = None
 
     def __enter__(self) -> Self:
         place = "/tmp" if os.path.isdir("/tmp") else None  # noqa: S108  $TMPDIR may be closed to the users of accounts
@@ -271,19 +272,23 @@ class Verifier:
         what: str = "no",
         by_hand: ByHand = PLAIN,
     ) -> None:
-        """Raise unless the answer was the same no as to any wrong password, and nothing was run.
+        """Raise unless the answer was the same no as to any wrong password or unknown login, and nothing was run.
 
-        That this one is 1 is a property of its own; a program that says no by another status breaks only that one.
+        That these are 1 is a property of its own; a program that says no by another status breaks only that one.
         """
         expected = f"{what}, exit {self.no}, and nothing run"
-        self.must_leave(outcome, {1, self.no}, self.profile.rejected, expected, record, prog, by_hand=by_hand)
+        self.must_leave(
+            outcome, {1, self.no, self.unknown}, self.profile.rejected, expected, record, prog, by_hand=by_hand
+        )
 
     def must_refuse(
         self, outcome: Outcome, record: bytes | None, prog: Sequence[bytes] = TRUE, what: str = "no"
     ) -> None:
         """Raise unless the answer was 1 or 2, or the usual no, and nothing was run."""
         known = self.profile.misuse | self.profile.rejected
-        self.must_leave(outcome, {1, 2, self.no}, known, f"{what}, exit 1 or 2, and nothing run", record, prog)
+        self.must_leave(
+            outcome, {1, 2, self.no, self.unknown}, known, f"{what}, exit 1 or 2, and nothing run", record, prog
+        )
 
     def must_leave(
         self,
@@ -341,9 +346,19 @@ class Verifier:
     def no(self) -> int:
         """The status by which the program under test says no; 1 where it says yes, crashes or does not end."""
         if self._no is None:
-            status = self.ask(self.wrong).status
-            self._no = status if status is not None and status > 0 else 1
+            self._no = self._status_of_no(self.wrong)
         return self._no
+
+    @property
+    def unknown(self) -> int:
+        """The same for a login that there is not."""
+        if self._unknown is None:
+            self._unknown = self._status_of_no(record(b"no-such-login", b"no-such-password"))
+        return self._unknown
+
+    def _status_of_no(self, given: bytes) -> int:
+        status = self.ask(given).status
+        return status if status is not None and status > 0 else 1
 
     @property
     def wrong(self) -> bytes:

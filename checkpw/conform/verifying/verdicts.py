@@ -116,7 +116,9 @@ def rejects_unknown_login(target: Verifier, trials: Trials) -> None:
         prog = TRUE if is_true else (target.marker,)
         if login not in known:
             given = record(login, password)
-            target.must_reject(target.ask(given, prog), given, prog)
+            expected = f"no, exit {target.no}, and nothing run"
+            answer = target.ask(given, prog)
+            target.must_leave(answer, {1, target.no}, target.profile.rejected, expected, given, prog)
 
     passwords = st.one_of(st.just(target.account.password), strategies.fields(1))
     logins = st.one_of(strategies.logins().map(lambda login: b"q-" + login), st.just(b"no-such-login"))

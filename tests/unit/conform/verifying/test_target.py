@@ -126,6 +126,9 @@ def test_whatever_says_no_to_a_wrong_password_says_it_everywhere(stand_in):
     target = stand_in("exit 3")
     target.must_reject(outcome(3), b"")
     target.must_refuse(outcome(3), b"")
+    target = stand_in("read -r one <&3; case $one in *joe*) exit 3;; esac; exit 4")
+    assert (target.no, target.unknown) == (3, 4)
+    target.must_reject(outcome(4), b"")
     for text in ("exit 0", "kill -9 $$"):
         target = stand_in(text)
         target.must_reject(outcome(1), b"")
