@@ -13,7 +13,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from checkpw.cli.commands import LazyGroup
-from checkpw.conform import accounts, profiles
+from checkpw.conform import accounts, dialects, profiles
 from checkpw.errors import TemporaryFailure
 
 if TYPE_CHECKING:
@@ -251,10 +251,18 @@ def verifier(
     epilog=f"""\b
 EXAMPLES
   OFMIPD_AUTH_DELAY=0 checkpw conform caller -- ofmipd '' mail.example
-  checkpw conform caller --html report.html -- qmail-popup mail.example {{probe}} true
+  checkpw conform caller --html report.html -- qmail-popup mail.example {{probe}} qmail-pop3d Maildir
   checkpw conform caller --sender joe@example.org -- sh -c 'exec ./myserver --checker={{probe}}'
 
 {STATUSES}""",
+)
+@click.option(
+    "--profile",
+    "profile",
+    type=click.Choice([profile.name for profile in dialects.PROFILES]),
+    default=dialects.INTERFACE.name,
+    show_default=True,
+    help="The dialect that COMMAND is known for.",
 )
 @click.option(
     "--language",
@@ -278,7 +286,7 @@ EXAMPLES
 @click.option(
     "--hang-limit",
     type=click.FloatRange(0, 3600, min_open=True),
-    default=40.0,
+    default=75.0,
     show_default=True,
     metavar="S",
     help="Give COMMAND so many seconds to give a checker up that hangs.",
@@ -297,6 +305,7 @@ EXAMPLES
 def caller(
     environ: Mapping[str, str],
     /,
+    profile: str,
     language: str | None,
     sender: str,
     recipient: str,
@@ -320,6 +329,7 @@ def caller(
     from checkpw.conform.calling import target as calling
     from checkpw.conform.calling.dialogue import Language
 
+    dialect = dialects.find(profile) or dialects.INTERFACE
     target = calling.Caller(
         argv,
         surroundings,
@@ -329,7 +339,7 @@ def caller(
         sender=os.fsencode(sender),
         recipient=os.fsencode(recipient),
     )
-    return conforming.judge("caller", argv, target, properties, None, wishes, environ)
+    return conforming.judge("caller", argv, target, properties, dialect, wishes, environ)
 
 
 def _selected(side: str, globs: tuple[str, ...]) -> "tuple[Property, ...]":

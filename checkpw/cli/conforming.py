@@ -37,11 +37,9 @@ VERIFIER_RUNS, VERIFIER_RUNS_PER_EXAMPLE = 640, 10.2
 VERIFIER_OVERHEAD, VERIFIER_WAITS = 0.006, 2.0
 """Seconds that the kit itself takes for a run, measured on one core of 2.5 GHz, and those in which it only waits."""
 
-CALLER_RUNS, CALLER_RUNS_PER_EXAMPLE = 310, 2.6
-CALLER_DELAYS = 45
+CALLER_RUNS, CALLER_RUNS_PER_EXAMPLE = 370, 2.6
+CALLER_DELAYS = 50
 """How often the delay of a caller after a failure holds the kit up."""
-
-NO_DIALECT = Profile("none", "callers are held against the interface")
 
 
 class Paper:
@@ -78,7 +76,7 @@ def judge(
     argv: Sequence[str],
     target: Any,
     properties: Sequence[Property],
-    profile: Profile | None,
+    profile: Profile,
     wishes: "Wishes",
     environ: Mapping[str, str],
 ) -> int:
@@ -89,7 +87,7 @@ def judge(
         argv: the program under test.
         target: the same as a context manager, which the properties are called with.
         properties: in the order in which they are tried.
-        profile: the dialect, None where there are no dialects.
+        profile: the dialect.
         wishes: the options.
         environ: for what a terminal wants.
 
@@ -100,7 +98,7 @@ def judge(
     style = terminal.Style(paper.is_coloured, max((len(one.name) for one in properties), default=0))
     display = Display(paper.write, style, paper.columns if paper.is_terminal else None)
     seed = secrets.randbelow(2**32) if wishes.seed is None else wishes.seed
-    settings = Settings(seed, wishes.examples, profile or NO_DIALECT, host.surroundings())
+    settings = Settings(seed, wishes.examples, profile, host.surroundings())
     plan = Report(side, tuple(argv), settings.profile.name, seed, wishes.examples, (), time.time())
     try:
         with _interruptible(), host.nothing_left_behind(), target:

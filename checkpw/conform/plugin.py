@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from checkpw import chain
-from checkpw.conform import accounts, profiles
+from checkpw.conform import accounts, dialects, profiles
 from checkpw.conform.model import Property, Result, Verdict
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--checkpassword-down", metavar="CMD", help="a shell command that takes its accounts away")
     add("--checkpassword-up", metavar="CMD", help="the shell command that gives them back")
     add("--checkpassword-caller", metavar="COMMAND", help="test this caller; {probe} in it stands for the checker")
+    names = [profile.name for profile in dialects.PROFILES]
+    default = dialects.INTERFACE.name
+    add("--checkpassword-caller-profile", choices=names, default=default, help="the dialect that it is known for")
     add("--checkpassword-select", metavar="GLOB", action="append", help="only properties of these names")
     add("--checkpassword-examples", metavar="N", type=int, default=EXAMPLES, help="values for a property at most")
     add("--checkpassword-seed", metavar="N", type=int, help="choose the values that the run with N had")
@@ -206,10 +209,16 @@ def _profile(config: pytest.Config) -> profiles.Profile:
     return profiles.find(config.getoption("--checkpassword-profile")) or profiles.DJB
 
 
+def _caller_profile(config: pytest.Config) -> profiles.Profile:
+    return dialects.find(config.getoption("--checkpassword-caller-profile")) or dialects.INTERFACE
+
+
 def _judge(program: Any, judged: Property, config: pytest.Config) -> Result:
     from checkpw.conform.run import Settings, judge
+    from checkpw.conform.verifying import Verifier
 
-    settings = Settings(config.stash[SEED], config.getoption("--checkpassword-examples"), _profile(config))
+    profile = _profile(config) if isinstance(program, Verifier) else _caller_profile(config)
+    settings = Settings(config.stash[SEED], config.getoption("--checkpassword-examples"), profile)
     return judge(program, judged, settings)
 
 

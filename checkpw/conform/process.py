@@ -125,7 +125,11 @@ class Process:
 
     def has_ended(self) -> bool:
         """Tell whether the process is over, without waiting and without an effect on what it left behind."""
-        return self.status is not None or self._has_ended_within(0)
+        return self.has_ended_within(0)
+
+    def has_ended_within(self, seconds: float) -> bool:
+        """Wait for the end as long as that, in the same way; tell whether it came."""
+        return self.status is not None or self._has_ended_within(seconds)
 
     def wait(self, seconds: float) -> int | None:
         """Wait for the end, and kill what the program left behind in its session.

@@ -141,7 +141,7 @@ def judge(target: Any, one: Property, settings: Settings, on_example: Callable[[
     except NotJudged as missing:
         verdict, why = Verdict.SKIPPED, str(missing)
     except Violation as found:
-        verdict, violation = Verdict.FAILED, found
+        verdict, violation = Verdict.DIALECT if found.is_dialect else Verdict.FAILED, found
     except KitFailure:
         raise
     except Exception as error:
@@ -150,9 +150,8 @@ def judge(target: Any, one: Property, settings: Settings, on_example: Callable[[
         verdict, why, violation = (
             (Verdict.DIALECT, "", trials.dialect) if trials.dialect else (verdict, trials.remark, None)
         )
-    known = settings.profile.deviations.get(one.name)
-    if violation is not None and known is not None:
-        verdict, why = Verdict.DIALECT, known
+    if violation is not None and settings.profile.knows(one.name, violation):
+        verdict, why = Verdict.DIALECT, settings.profile.deviations[one.name]
     elif verdict is Verdict.DIALECT:
         why = settings.profile.summary
     return Result(one, verdict, why, violation, trials.count, time.monotonic() - began)

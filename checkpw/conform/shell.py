@@ -1,10 +1,15 @@
 """Shell lines by which a person sees by hand what the kit saw."""
 
 import os
+import re
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 OCTAL = b"01234567"
+
+NAME = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*")
+"""What a shell takes for the name of a variable."""
 
 
 def quote_printf(data: bytes) -> str:
@@ -44,6 +49,27 @@ def quote_all(words: Sequence[bytes | str]) -> str:
     return " ".join(quote(word) for word in words)
 
 
+@dataclass(frozen=True, slots=True)
+class ByHand:
+    """What a shell line needs besides a program and a record.
+
+    Attributes:
+        before: what to do first, a command.
+        after: what to do then, a command.
+        front: a command that runs the program, in its first words.
+        redirect: of descriptors, instead of 3 alone.
+        path: of a file by which the record is given, instead of a pipe.
+        is_held: whether the pipe stays open for a while.
+    """
+
+    before: str = ""
+    after: str = "echo $?"
+    front: str = ""
+    redirect: str = ""
+    path: str = ""
+    is_held: bool = False
+
+
 def recipe(
     argv: Sequence[bytes | str],
     record: bytes | None,
@@ -51,6 +77,10 @@ def recipe(
     environ: Mapping[bytes, bytes] | None = None,
     before: str = "",
     after: str = "",
+    front: str = "",
+    redirect: str = "",
+    path: str = "",
+    is_held: bool = False,
 ) -> str:
     """Return the shell line that gives a record to a checkpassword program.
 
@@ -60,11 +90,24 @@ def recipe(
         environ: variables to set in front of it.
         before: what to do first, a command.
         after: what to do then, a command.
+        front: a command that runs the program, in its first words.
+        redirect: of descriptors, instead of 3 alone.
+        path: of a file by which the record is given, instead of a pipe.
+        is_held: whether the pipe stays open for a while.
     """
-    settings = "".join(f"{os.fsdecode(name)}={quote(value)} " for name, value in (environ or {}).items())
-    command = f"{settings}{quote_all(argv)}"
-    if record is None:
-        line = f"{command} 3<&-"
+    command = " ".join(part for part in (_settings(environ or {}), front, quote_all(argv)) if part)
+    if path and record is not None:
+        line = f"printf {quote_printf(record)} >{path}; {command} {redirect or f'3<{path}'}"
+    elif record is None:
+        line = f"{command} {redirect or '3<&-'}"
     else:
-        line = f"printf {quote_printf(record)} | {command} 3<&0"
+        writer = f"printf {quote_printf(record)}"
+        line = f"{f'({writer}; sleep 9)' if is_held else writer} | {command} {redirect or '3<&0'}"
     return "; ".join(part for part in (before, line, after) if part)
+
+
+def _settings(environ: Mapping[bytes, bytes]) -> str:
+    """Give the words that set variables; names that a shell does not take are set by env(1)."""
+    if all(NAME.fullmatch(name) for name in environ):
+        return " ".join(f"{name.decode()}={quote(value)}" for name, value in environ.items())
+    return quote_all(["env", *(b"%b=%b" % pair for pair in environ.items())])

@@ -4,19 +4,49 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from checkpw.conform.accounts import MAX_RECORD, record
+from checkpw.conform.dialogues import (
+    any_bytes,
+    badly_padded,
+    cancelled,
+    malformed_attempts,
+    not_base64,
+    over_long,
+    pop3_attempts,
+    pop3_over_long,
+    pop3_refused,
+    smtp_attempts,
+    with_foreign_identity,
+    with_line_end,
+    with_nul,
+    wrong_shapes,
+)
 
 __all__ = [
     "ODD_VARIABLES",
+    "any_bytes",
     "arguments",
+    "badly_padded",
+    "cancelled",
     "credentials",
     "environments",
     "fields",
     "logins",
+    "malformed_attempts",
     "malformed_records",
+    "not_base64",
+    "over_long",
     "oversized_records",
     "pieces",
+    "pop3_attempts",
+    "pop3_over_long",
+    "pop3_refused",
     "records",
+    "smtp_attempts",
     "timestamps",
+    "with_foreign_identity",
+    "with_line_end",
+    "with_nul",
+    "wrong_shapes",
 ]
 
 NAMES_OF_LOCALES = (b"LANG", b"LC_ALL", b"LC_CTYPE", b"TZ", b"TERM", b"PWD", b"OLDPWD", b"SHLVL", b"_", b"MAIL")

@@ -7,7 +7,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from checkpw.conform import calling, profiles, verifying
+from checkpw.conform import calling, dialects, profiles, verifying
 from checkpw.conform import strategies as public_strategies
 
 PAGE = ROOT / "man/man7/checkpw-conform.7"
@@ -37,10 +37,10 @@ def properties(known):
     return lines
 
 
-def dialects():
-    """Give the items of the profiles: whose they are, and which properties they are known to break."""
+def known_dialects(known):
+    """Give the items of profiles: whose they are, and which properties they are known to break."""
     lines = []
-    for one in profiles.PROFILES:
+    for one in known:
         lines += [f".It Li {one.name}", *prose(f"{one.summary}.")]
         for name, why in sorted(one.deviations.items()):
             lines += [".br", f".Sy {name} : No {why}."]
@@ -64,7 +64,8 @@ def parts():
     return {
         "Properties of a checkpassword program": properties(verifying.PROPERTIES),
         "Properties of a caller": properties(calling.PROPERTIES),
-        "Profiles": dialects(),
+        "Profiles": known_dialects(profiles.PROFILES),
+        "Profiles of callers": known_dialects(dialects.PROFILES),
         "As a library": strategies(),
     }
 

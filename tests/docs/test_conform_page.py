@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from pages import page
 
 from checkpw.cli.commands import checkpw
-from checkpw.conform import calling, plugin, profiles, verifying
+from checkpw.conform import calling, dialects, plugin, profiles, verifying
 from checkpw.conform.model import Report, Result, Severity, Verdict, Violation
 from checkpw.conform.reporting import json as as_json
 from checkpw.conform.reporting import terminal
@@ -91,6 +91,7 @@ def test_verdicts_and_severities_are_explained():
 def test_profiles_are_those_of_the_code():
     """The page has each profile that --profile takes."""
     assert PAGE.items("Profiles") == [profile.name for profile in profiles.PROFILES]
+    assert PAGE.items("Profiles of callers") == [profile.name for profile in dialects.PROFILES]
 
 
 def test_the_failure_in_the_page_is_written_by_the_report():

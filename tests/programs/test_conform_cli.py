@@ -220,7 +220,19 @@ def test_a_caller(conform, programs):
         done = conform("caller", *few, "--", programs / "ofmipd", "", "mail.example", *place, environ=environ)
         assert done.returncode == 0, (done.stdout, done.stderr)
         assert "passed   must   answer-yes" in done.stdout
-        assert "profile none" in done.stdout
+        assert "profile interface" in done.stdout
+
+
+def test_a_dialect_of_a_caller_does_not_count(conform, programs):
+    """Where 2 is told as 535, --profile decides whether that stands against the server."""
+    environ = {"OFMIPD_AUTH_DELAY": "0", "OFMIPD_REJECT_CODES": "1,2"}
+    command = ("--", programs / "ofmipd", "", "mail.example")
+    for profile, status, word in ("interface", 1, "FAILED"), ("ofmipd", 0, "dialect"):
+        words = ("--select", "answer-misuse", "--strict", "--profile", profile, *command)
+        done = conform("caller", *words, environ=environ)
+        assert done.returncode == status, (done.stdout, done.stderr)
+        assert f"{word:<8} should answer-misuse" in done.stdout
+        assert f"profile {profile}" in done.stdout
 
 
 def test_a_caller_that_cannot_be_talked_to(conform):

@@ -2,20 +2,22 @@
 
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
 from hypothesis import strategies as st
 
 from checkpw.conform.calling.call import YES, Answer
 from checkpw.conform.calling.dialogue import Kind, Language, Reply
+from checkpw.conform.calling.lasting import to_end
 from checkpw.conform.calling.records import INTERFACE
+from checkpw.conform.calling.start import Start, Unusable
 from checkpw.conform.calling.target import SIDE_BY_SIDE, Caller
 from checkpw.conform.model import Property, Severity, Violation
 from checkpw.conform.trials import Trials
 
 LONG = 0.5  # seconds by which failures are delayed, and from which on fewer of them are tried
-STATUSES = (3, 12, 13, 15, 20, 64, 100, 126, 127, 128, 129, 254, 255)
+STATUSES = (3, 12, 13, 15, 20, 21, 22, 23, 64, 100, 126, 127, 128, 129, 254, 255)
 """What vchkpw, cvm-checkpassword, shells and `exit(-1)` leave with."""
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGPIPE, signal.SIGALRM, signal.SIGXCPU)
@@ -53,9 +55,7 @@ def accepted(caller: Caller, trials: Trials) -> None:
         is_right = reply.kind not in (Kind.NO, Kind.LATER)
     if is_right:
         return
-    if reply.kind is Kind.CLOSED and caller.language is Language.POP3:
-        expected = "+OK (or, where the checker runs the session, {probe} and a program that speaks POP3 in the command)"
-        raise _unlike(caller, expected, reply, YES)
+    caller.require_session(reply)
     raise _unlike(caller, "235" if caller.language is Language.SMTP else "+OK", reply, YES)
 
 
@@ -94,30 +94,56 @@ def unread(caller: Caller, trials: Trials) -> None:
     trials.ran(len(known))
 
 
-def not_there(caller: Caller, trials: Trials) -> None:
-    """A checker that cannot be started is no yes, and no wrong password."""
+def _without_checker(caller: Caller, trials: Trials) -> Iterator[tuple[Unusable, list[Reply]]]:
+    """Yield, for each reason why a checker cannot be executed, the reply to an attempt and all that follow it."""
     attempt = caller.log_in()
-    with caller.session(YES, mode=0o600) as client:
-        reply = client.attempt(attempt)
-        is_alive = caller.language is not Language.SMTP or client.ask(b"NOOP").kind is Kind.YES
-    trials.ran()
-    recipe = caller.recipe(attempt.wire, None)
-    expected = "a refusal when the checker cannot be executed"
-    if reply.kind not in REFUSALS or not is_alive:
-        seen = str(reply) if is_alive else f"{reply}, and an end of the session"
-        raise Violation(expected, seen, given=attempt.wire, recipe=recipe)
+    with ExitStack() as stack:
+        clients = [stack.enter_context(caller.session(YES, Start(unusable=why))) for why in Unusable]
+        early = [client.begin(attempt) for client in clients]
+        for client, why, first in zip(clients, Unusable, early, strict=True):
+            told = [first or client.reply()]
+            if caller.language is Language.SMTP and told[0].kind not in (Kind.CLOSED, Kind.SILENT):
+                told += to_end(client, (b"NOOP", b"QUIT"))
+            trials.ran()
+            yield why, told
+
+
+def not_there(caller: Caller, trials: Trials) -> None:
+    """A checker that cannot be started is no yes; the client is told once, and can go on."""
+    wire = caller.log_in().wire
+    for why, told in _without_checker(caller, trials):
+        recipe = caller.recipe(wire + b"NOOP\r\n", None, unusable=why)
+        if told[0].kind not in REFUSALS:
+            raise Violation(f"a refusal when the checker {why.value}", str(told[0]), given=wire, recipe=recipe)
+        if caller.language is Language.SMTP and (len(told) != 3 or told[1].kind is not Kind.YES):
+            expected = f"one refusal when the checker {why.value}, then 250 to NOOP and 221 to QUIT"
+            raise Violation(expected, ", then ".join(map(str, told)), given=wire, recipe=recipe)
 
 
 def not_there_temporary(caller: Caller, trials: Trials) -> None:
     """It is trouble of the server, and not the client's."""
     caller.only(Language.SMTP)
+    wire = caller.log_in().wire
+    for why, told in _without_checker(caller, trials):
+        if told[0].kind is not Kind.LATER:
+            recipe = caller.recipe(wire, None, unusable=why)
+            raise Violation(f"454 when the checker {why.value}", str(told[0]), given=wire, recipe=recipe)
+
+
+def children_ignored(caller: Caller, trials: Trials) -> None:
+    """Started with SIGCHLD ignored, which makes wait(2) fail, a server does not take a no for a yes."""
     attempt = caller.log_in()
-    with caller.session(YES, mode=0o600) as client:
-        reply = client.attempt(attempt)
-    trials.ran()
-    if reply.kind is not Kind.LATER:
-        recipe = caller.recipe(attempt.wire, None)
-        raise Violation("454 when the checker cannot be executed", str(reply), given=attempt.wire, recipe=recipe)
+    known = (Answer(status=1), Answer(status=111), Answer(signal=signal.SIGKILL))
+    with ExitStack() as stack:
+        clients = caller.sessions(known, stack, Start(ignored=frozenset({signal.SIGCHLD})))
+        early = [client.begin(attempt) for client in clients]
+        for client, answer, first in zip(clients, known, early, strict=True):
+            reply = first or client.reply()
+            if reply.kind not in REFUSALS:
+                recipe = caller.recipe(attempt.wire, answer, prefix="env --ignore-signal=CHLD ")
+                expected = f"a refusal when the checker {answer}, and the server has found SIGCHLD ignored"
+                raise Violation(expected, str(reply), given=attempt.wire, recipe=recipe)
+    trials.ran(len(known))
 
 
 def hanging(caller: Caller, trials: Trials) -> None:
@@ -132,7 +158,7 @@ def hanging(caller: Caller, trials: Trials) -> None:
             left = caller.hang_limit - (time.monotonic() - began)
             reply = first or client.reply(max(0.1, left))
             if reply.kind not in REFUSALS:
-                raise _unlike(caller, f"a refusal within {caller.hang_limit:g} seconds", reply, answer)
+                raise _unlike(caller, f"a refusal within {caller.hang_limit:g} seconds (--hang-limit)", reply, answer)
     trials.ran(len(known))
     trials.remark = f"given up after {time.monotonic() - began:.1f} s"
 
@@ -145,8 +171,9 @@ def left_behind(caller: Caller, trials: Trials) -> None:
     with caller.session(answer) as client:
         reply = client.begin(attempt) or client.reply(limit)
         if reply.kind in (Kind.SILENT, Kind.CLOSED, Kind.NO) and not caller.is_chain:
+            caller.require_session(reply)
             what = f"a yes within {limit:g} seconds, though the checker left a process behind"
-            raise Violation(what, str(reply), given=attempt.wire)
+            raise Violation(what, str(reply), given=attempt.wire, recipe=caller.recipe(attempt.wire, answer))
     trials.ran()
 
 
@@ -190,6 +217,20 @@ PROPERTIES = (
         _maps(tuple(Answer(signal=number) for number in SIGNALS), "454", lambda reply: reply.kind is Kind.LATER),
     ),
     Property(
+        "answer-other",
+        Severity.SHOULD,
+        "When the checker exits with a status that the interface does not have, the client is told to try later: 454.",
+        f"{INTERFACE}; RFC 4954 section 6",
+        _maps(tuple(Answer(status=number) for number in STATUSES), "454", lambda reply: reply.kind is Kind.LATER),
+    ),
+    Property(
+        "answer-children-ignored",
+        Severity.MUST,
+        "When the server was started with SIGCHLD ignored, nothing but a status of 0 lets the client in either.",
+        INTERFACE,
+        children_ignored,
+    ),
+    Property(
         "answer-unread",
         Severity.MUST,
         "A checker that ends or closes descriptor 3 without reading is answered as well, and the session goes on.",
@@ -199,7 +240,7 @@ PROPERTIES = (
     Property(
         "answer-not-started",
         Severity.MUST,
-        "When the checker cannot be executed, the client is not let in, and the session goes on.",
+        "When the checker cannot be executed, whatever the reason, the client is refused once and can go on.",
         INTERFACE,
         not_there,
     ),

@@ -72,13 +72,14 @@ class Answer:
         words += ["exec 3<&-"] if self.closes else []
         words += [f"printf {quote_printf(self.output)}"] if self.output else []
         words += [f"printf {quote_printf(self.errors)} >&2"] if self.errors else []
+        words += ["sleep 9999 &"] if self.stays else []
         if self.hangs:
             words.append("sleep 9999")
         elif self.signal:
             words.append(f"kill -{self.signal} $$")
         else:
             words.append(f"exit {self.status}")
-        return "; ".join(words)
+        return "; ".join(words).replace("&;", "&")
 
 
 YES = Answer()

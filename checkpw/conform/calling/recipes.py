@@ -12,18 +12,32 @@ BY_HAND = "/tmp/checker"  # noqa: S108  a name for a reader to replace
 NOT_THERE = "/nonexistent"
 
 
-def caller(argv: Sequence[bytes], place: bytes, wire: bytes, answer: Answer | None, *, is_chain: bool = False) -> str:
+def caller(
+    argv: Sequence[bytes],
+    place: bytes,
+    wire: bytes | str,
+    answer: Answer | None,
+    *,
+    is_chain: bool = False,
+    before: str = "",
+    prefix: str = "",
+) -> str:
     """Return a shell line that says something to a caller whose checker answers in a certain way.
 
     Args:
         argv: the command, with `place` for the checker.
         place: what stands for it.
-        wire: what the client says.
+        wire: what the client says; a text is a command that says it.
         answer: what the checker does; as far as a line of shell can do it; None for one that is not there.
         is_chain: whether the checker runs the words behind it after a yes.
+        before: a command that makes the checker, `BY_HAND`, where it is no line of shell.
+        prefix: what stands in front of the command.
     """
-    words = [word.replace(place, (BY_HAND if answer else NOT_THERE).encode()) for word in argv]
-    given = f"printf {shell.quote_printf(wire)} | "
+    words = [word.replace(place, (BY_HAND if answer or before else NOT_THERE).encode()) for word in argv]
+    feed = wire if isinstance(wire, str) else f"printf {shell.quote_printf(wire)}"
+    given = f"{feed} | {prefix}"
+    if before:
+        return f"{before}; {given}{shell.quote_all(words)}"
     if answer is None:
         return given + shell.quote_all(words)
     if all(word == place or place not in word for word in argv):

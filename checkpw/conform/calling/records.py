@@ -1,22 +1,40 @@
 """Properties: what a caller writes on descriptor 3."""
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 
 from hypothesis import strategies as st
 
 from checkpw.conform import attempts, dialogues
 from checkpw.conform.attempts import Attempt
-from checkpw.conform.calling.call import YES, Call
+from checkpw.conform.calling.call import NO, YES, Call
 from checkpw.conform.calling.dialogue import Kind, Language, Reply
-from checkpw.conform.calling.target import Caller
+from checkpw.conform.calling.target import SIDE_BY_SIDE, Caller
 from checkpw.conform.model import NotJudged, Property, Severity, Violation
 from checkpw.conform.trials import Trials
 
 INTERFACE = "checkpassword interface"
 MAX_RECORD = 512
 
+UNUSUAL = (
+    (b"joe", b"\nsecret\r\n"),
+    (b"\rjoe\n", b"secret"),
+    (b"joe", b"secret\r"),
+    (b"", b"secret"),
+    (b"joe", b""),
+)
+"""What a server may refuse, and must not change: line ends at either end, and empty fields."""
 
-def require_exact(caller: Caller, attempt: Attempt, reply: Reply, calls: list[Call], third: tuple[bytes, ...]) -> None:
+
+def require_exact(
+    caller: Caller,
+    attempt: Attempt,
+    reply: Reply,
+    calls: list[Call],
+    third: tuple[bytes, ...],
+    before: bytes = b"",
+) -> None:
     """Hold one attempt against what the checker was given.
 
     Args:
@@ -25,22 +43,24 @@ def require_exact(caller: Caller, attempt: Attempt, reply: Reply, calls: list[Ca
         reply: what it was told in the end.
         calls: of the checker.
         third: what may follow the fields of the attempt.
+        before: what the client said in the session before.
 
     Raises:
         Violation: there was not one call, or not with this record.
     """
     wanted = b"".join(field + b"\0" for field in attempt.fields)
     words = f"the checker given {wanted!a} by {attempt.way}"
-    recipe = caller.recipe(attempt.wire)
+    given = before + attempt.wire
+    recipe = caller.recipe(given, NO if before else YES)
     if not calls:
-        raise Violation(words, f"no call, and the reply {reply}", given=attempt.wire, recipe=recipe)
+        raise Violation(words, f"no call, and the reply {reply}", given=given, recipe=recipe)
     if len(calls) > 1:
-        raise Violation("one call of the checker", f"{len(calls)}", given=attempt.wire, recipe=recipe)
+        raise Violation("one call of the checker", f"{len(calls)}", given=given, recipe=recipe)
     record = calls[0].record
     if not record.startswith(wanted) or record[len(wanted) :] not in third:
-        raise Violation(words, f"{record!a}", given=attempt.wire, recipe=recipe)
+        raise Violation(words, f"{record!a}", given=given, recipe=recipe)
     if not calls[0].ended:
-        raise Violation("the end of file on descriptor 3", "none", given=attempt.wire, recipe=recipe)
+        raise Violation("the end of file on descriptor 3", "none", given=given, recipe=recipe)
 
 
 def third_fields(caller: Caller, greeting: Reply) -> tuple[bytes, ...]:
@@ -62,10 +82,22 @@ def _judge(caller: Caller, attempt: Attempt) -> None:
         require_exact(caller, attempt, reply, client.session.calls(), third_fields(caller, client.greeting))
 
 
+def _judge_together(caller: Caller, known: Sequence[Attempt]) -> None:
+    """Judge attempts in sessions side by side, which is quicker where there is more than one processor."""
+    with ExitStack() as stack:
+        clients = caller.sessions([YES] * len(known), stack)
+        early = [client.begin(attempt) for client, attempt in zip(clients, known, strict=True)]
+        for client, attempt, first in zip(clients, known, early, strict=True):
+            reply = first or client.reply()
+            require_exact(caller, attempt, reply, client.session.calls(), third_fields(caller, client.greeting))
+
+
 def _judge_each(caller: Caller, trials: Trials, way: attempts.Way, most: int) -> None:
     """Try a way of sending a login and a password in clear: with what is known to go wrong, and with what is drawn."""
-    for login, password in zip(dialogues.KNOWN, reversed(dialogues.KNOWN), strict=True):
-        trials.once(partial(_judge, caller, way(login, password)))
+    known = [way(*pair) for pair in zip(dialogues.KNOWN, reversed(dialogues.KNOWN), strict=True)]
+    for start in range(0, len(known), SIDE_BY_SIDE):
+        _judge_together(caller, known[start : start + SIDE_BY_SIDE])
+        trials.ran(len(known[start : start + SIDE_BY_SIDE]))
     trials.each(st.builds(way, dialogues.fields(), dialogues.fields()), partial(_judge, caller), most=most)
 
 
@@ -91,7 +123,7 @@ def by_login_initial(caller: Caller, trials: Trials) -> None:
 
 
 def of_any_bytes(caller: Caller, trials: Trials) -> None:
-    """Bytes that are not UTF-8 arrive as they are, or there is no call."""
+    """What a server may refuse arrives as it is, or there is no call."""
     caller.only(Language.SMTP)
     ways = [way for way in attempts.SMTP_WAYS if _mechanism(way) in caller.mechanisms]
 
@@ -102,6 +134,10 @@ def of_any_bytes(caller: Caller, trials: Trials) -> None:
             if calls or reply.kind is Kind.YES:
                 require_exact(caller, attempt, reply, calls, third_fields(caller, client.greeting))
 
+    for way in ways:
+        for login, password in UNUSUAL:
+            if login or way is not attempts.login_initial:  # which would be another command
+                trials.once(partial(judge, way(login, password)))
     drawn = st.builds(_call, st.sampled_from(ways), dialogues.any_bytes(), dialogues.any_bytes())
     trials.each(drawn, judge, most=30)
 
@@ -133,7 +169,10 @@ def by_apop(caller: Caller, trials: Trials) -> None:
             if not stamp:
                 raise NotJudged("its greeting has no timestamp, so there is no APOP")
             reply = client.attempt(attempt)
-            require_exact(caller, attempt, reply, client.session.calls(), (stamp + b"\0",))
+            calls = client.session.calls()
+            if reply.kind is Kind.NO and not calls:
+                raise NotJudged("it refuses APOP")
+            require_exact(caller, attempt, reply, calls, (stamp + b"\0",))
 
     trials.each(st.builds(attempts.apop, dialogues.pop3_fields(), dialogues.digests()), judge, most=20)
 
@@ -232,7 +271,7 @@ PROPERTIES = (
     Property(
         "record-any-bytes",
         Severity.MUST,
-        "Bytes that are not UTF-8 reach descriptor 3 as they are, or the checker is not called.",
+        "Bytes that are not UTF-8, line ends and empty fields arrive as they are, or the checker is not called.",
         INTERFACE,
         of_any_bytes,
     ),

@@ -129,7 +129,7 @@ PROPERTIES = (
     Property(
         "refuse-shape",
         Severity.MUST,
-        "A response to AUTH PLAIN that has not two NULs, or nothing between them, is refused without a call.",
+        "A response to AUTH PLAIN that has not two NULs is refused without a call.",
         "RFC 4616 section 2",
         _refuses(b"PLAIN", dialogues.wrong_shapes, 8),
     ),

@@ -118,6 +118,8 @@ def pipelined(caller: Caller, trials: Trials) -> None:
 def once(caller: Caller, trials: Trials) -> None:
     """Who is logged in cannot log in again."""
     caller.only(Language.SMTP)
+    if caller.is_chain:
+        raise NotJudged("who answers after a yes is what the checker runs")
     attempt = caller.log_in()
     with caller.session(YES) as client:
         if client.attempt(attempt).kind is not Kind.YES:

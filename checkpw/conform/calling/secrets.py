@@ -57,7 +57,9 @@ def _find(caller: Caller, trials: Trials, name: str, secrets: tuple[bytes, ...])
                     f"no {_name(secret)} in anybody's {where}",
                     f"{entry[:80]!a} in that of {who}",
                     given=attempt.wire,
-                    recipe=caller.recipe(attempt.wire).replace("od -c <&3", f"tr '\\0' '\\n' </proc/$$/{name}", 1),
+                    recipe=caller.recipe(attempt.wire).replace(
+                        "od -c <&3 >&2", f"xargs -0 -n1 </proc/$$/{name} >&2", 1
+                    ),
                 )
 
 

@@ -5,9 +5,12 @@ and process group of its own. It never outlives the session.
 """
 
 import contextlib
+import fcntl
 import os
 import select
 import socket
+import struct
+import termios
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
@@ -16,6 +19,7 @@ from typing import Self
 from checkpw.conform import process
 from checkpw.conform.calling import call
 from checkpw.conform.calling.call import Answer, Call
+from checkpw.conform.calling.start import USUAL, Start
 
 LONGEST_LINE = 65536  # bytes of a reply line; RFC 5321 allows 512
 
@@ -35,7 +39,7 @@ class Session:
         argv: the command, the probe's path filled in.
         environ: its whole environment.
         directory: where the probe finds its script and leaves what it saw.
-        occupied: numbers of descriptors that the command finds open at its start, to /dev/null.
+        start: in which state the command begins.
 
     Attributes:
         process: the command.
@@ -47,7 +51,7 @@ class Session:
     """
 
     def __init__(
-        self, argv: Sequence[bytes], environ: Mapping[bytes, bytes], directory: str, occupied: Sequence[int] = ()
+        self, argv: Sequence[bytes], environ: Mapping[bytes, bytes], directory: str, start: Start = USUAL
     ) -> None:
         self.directory = directory
         self.log = os.path.join(directory, "log")
@@ -57,10 +61,10 @@ class Session:
         self.endpoint = (seen.st_dev, seen.st_ino)
         with theirs, open(self.log, "ab") as log, open(os.devnull, "r+b", buffering=0) as null:
             descriptors = {0: theirs.fileno(), 1: theirs.fileno(), 2: log.fileno()}
-            descriptors |= dict.fromkeys(occupied, null.fileno())
+            descriptors |= dict.fromkeys(start.occupied, null.fileno())
             try:
                 program = process.find_program(argv[0], environ)
-                self.process = process.start([program, *argv[1:]], process.State(environ, descriptors))
+                self.process = process.start([program, *argv[1:]], process.State(environ, descriptors, start.ignored))
             except BaseException:
                 self._socket.close()
                 raise
@@ -150,6 +154,17 @@ class Session:
         poller.register(self._socket, select.POLLIN)
         return not self._received and not poller.poll(0)
 
+    def wait_until_read(self, patience: float) -> bool:
+        """Wait until the command has read all that was sent, or has gone; tell whether that was in time."""
+        deadline = time.monotonic() + patience
+        while call.is_running(self.process.pid) and struct.unpack(
+            "i", fcntl.ioctl(self._socket, termios.TIOCOUTQ, bytes(4))
+        ) != (0,):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.002)
+        return True
+
     def hang_up(self) -> None:
         """Let the command find the end of its input."""
         with contextlib.suppress(OSError):
@@ -175,6 +190,15 @@ class Session:
             for task in _tasks(pid):
                 found += map(int, call.look(pid, f"task/{task}/children").split())
         return found
+
+    def holdings(self) -> tuple[int, int]:
+        """Return how many descriptors the command and its descendants have open, and how many processes they are."""
+        pids = self.processes()
+        count = 0
+        for pid in pids:
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                count += len(os.listdir(f"/proc/{pid}/fd"))
+        return count, len(pids)
 
     def said(self) -> bytes:
         """Return what the command wrote on descriptor 2."""

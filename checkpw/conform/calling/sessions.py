@@ -13,6 +13,7 @@ from checkpw.conform.attempts import Attempt
 from checkpw.conform.calling.answers import LONG
 from checkpw.conform.calling.call import NO, YES, Answer
 from checkpw.conform.calling.dialogue import Client, Kind, Language
+from checkpw.conform.calling.lasting import MALFORMED
 from checkpw.conform.calling.records import INTERFACE, require_exact, third_fields
 from checkpw.conform.calling.relaying import require_shut
 from checkpw.conform.calling.target import Caller
@@ -45,7 +46,7 @@ def _log_in_after(caller: Caller, client: Client, first: Attempt, second: Attemp
     if reply.kind is Kind.CLOSED and caller.language is Language.POP3:
         raise NotJudged("it ends the session after a failure, as POP3 permits")
     calls = client.session.calls()[before:]
-    require_exact(caller, second, reply, calls, third_fields(caller, client.greeting))
+    require_exact(caller, second, reply, calls, third_fields(caller, client.greeting), first.wire)
     if reply.kind is not Kind.YES and not caller.is_chain:
         given = first.wire + second.wire
         raise Violation("a yes in the second attempt", str(reply), given=given, recipe=caller.recipe(given))
@@ -79,6 +80,8 @@ def apart(caller: Caller, trials: Trials) -> None:
         for client, attempt, is_yes in zip(clients, (first, second), (True, False), strict=True):
             reply = client.reply()
             require_exact(caller, attempt, reply, client.session.calls(), third_fields(caller, client.greeting))
+            if is_yes:
+                caller.require_session(reply)
             if not caller.is_chain and (reply.kind is Kind.YES) != is_yes:
                 wanted = "a yes" if is_yes else "a refusal"
                 raise Violation(f"{wanted}, while another session is told the contrary", str(reply))
@@ -112,7 +115,8 @@ def _known_dialogues(is_slow: bool) -> Iterator[tuple[Step, ...]]:
 
 def _steps(mechanisms: frozenset[bytes]) -> SearchStrategy[tuple[Step, ...]]:
     good = dialogues.smtp_attempts()
-    bad = dialogues.malformed_attempts()
+    # Only what is refused by whoever refuses anything: the rest has properties of its own.
+    bad = st.one_of(dialogues.cancelled(), st.sampled_from([each for each in MALFORMED if b"=" not in each.wire]))
     attempt = st.one_of(good, bad).filter(lambda attempt: attempt.mechanism in mechanisms)
     return st.lists(st.builds(Step, attempt, st.sampled_from((0, 1)), st.booleans()), min_size=1, max_size=3).map(tuple)
 
@@ -138,12 +142,12 @@ def _play(caller: Caller, client: Client, steps: tuple[Step, ...]) -> None:
         client.session.answer(Answer(status=step.status))
         reply = client.attempt(step.attempt)
         calls = client.session.calls()[before:]
-        wire += step.attempt.wire
+        said, wire = wire, wire + step.attempt.wire
         if reply.kind is Kind.CLOSED or reply.code == 421:
             return
         recipe = caller.recipe(wire, YES if is_in else NO)
         if step.attempt.fields and not is_in:
-            require_exact(caller, step.attempt, reply, calls, third_fields(caller, client.greeting))
+            require_exact(caller, step.attempt, reply, calls, third_fields(caller, client.greeting), said)
             is_in = step.status == 0
             if (reply.kind is Kind.YES) != is_in:
                 raise Violation("235" if is_in else "a refusal", str(reply), given=wire, recipe=recipe)

@@ -1,11 +1,13 @@
 """Properties: the process that a caller makes for the checker, and what it lets out of it."""
 
+import os
 import stat
 
 from checkpw.conform.attempts import Attempt
 from checkpw.conform.calling.call import YES, Answer, Call, Descriptor
-from checkpw.conform.calling.dialogue import Language
+from checkpw.conform.calling.dialogue import Language, Reply
 from checkpw.conform.calling.records import INTERFACE
+from checkpw.conform.calling.start import Start
 from checkpw.conform.calling.target import PLACE, Caller
 from checkpw.conform.model import NotJudged, Property, Severity, Violation
 from checkpw.conform.trials import Trials
@@ -13,6 +15,7 @@ from checkpw.conform.trials import Trials
 MARK = b"checkpw-conform-mark"
 PRINTED = b"250 " + MARK + b"\r\n"
 CHAIN = "the checker runs the session in its place, so that 0 and 1 have to be the client's"
+OCCUPIED = " 3</dev/null 4</dev/null 5</dev/null"
 UNSEEN = (13, 25, 32, 33)
 """SIGPIPE and SIGXFSZ, which the probe's interpreter ignores before anybody can look; and the two that are the C
 library's own, which posix_spawn(3) of glibc ignores."""
@@ -48,14 +51,11 @@ def _words(words: tuple[bytes, ...]) -> str:
 def descriptor_3(caller: Caller, trials: Trials) -> None:
     """The record is on 3, whatever the server itself was started with there."""
     attempt = caller.log_in()
-    with caller.session(YES, occupied=(3, 4, 5)) as client:
-        reply = client.attempt(attempt)
-        calls = client.session.calls()
-    trials.ran()
+    reply, calls = _try_occupied(caller, trials, attempt)
     wanted = b"".join(field + b"\0" for field in attempt.fields)
     if not calls or not calls[0].record.startswith(wanted):
         seen = f"{calls[0].record!a}" if calls else f"no call, and the reply {reply}"
-        recipe = caller.recipe(attempt.wire) + " 3</dev/null 4</dev/null 5</dev/null"
+        recipe = caller.recipe(attempt.wire) + OCCUPIED
         raise Violation("the record on descriptor 3 although the server has 3, 4 and 5 open", seen, recipe=recipe)
 
 
@@ -65,6 +65,25 @@ def above_3(caller: Caller, trials: Trials) -> None:
     if surplus:
         numbers = ", ".join(f"{each.number} ({_kind(each)})" for each in surplus)
         raise Violation("no descriptor open above 3 in the checker", numbers, recipe=_listing(caller))
+    # Where 3 was free, the pipe's end may have been 3 itself; here it cannot have been.
+    _, calls = _try_occupied(caller, trials, caller.log_in())
+    null = os.stat(os.devnull)
+    inherited = (null.st_dev, null.st_ino)
+    open_above = calls[0].descriptors if calls else ()
+    surplus = [each for each in open_above if each.number > 3 and each.identity != inherited]
+    if surplus:
+        numbers = ", ".join(f"{each.number} ({_kind(each)})" for each in surplus)
+        expected = "nothing of the server's above 3 in the checker, when the server has 3, 4 and 5 open from its start"
+        raise Violation(expected, numbers, recipe=_listing(caller) + OCCUPIED)
+
+
+def _try_occupied(caller: Caller, trials: Trials, attempt: Attempt) -> tuple[Reply, list[Call]]:
+    """Play an attempt to a server that was started with 3, 4 and 5 open."""
+    with caller.session(YES, Start(occupied=(3, 4, 5))) as client:
+        reply = client.attempt(attempt)
+        calls = client.session.calls()
+    trials.ran()
+    return reply, calls
 
 
 def standard(caller: Caller, trials: Trials) -> None:
@@ -89,7 +108,10 @@ def client_away(caller: Caller, trials: Trials) -> None:
     numbers = [str(each.number) for each in calls[0].descriptors if each.identity == endpoint]
     if numbers:
         seen = f"the client's connection on {', '.join(numbers)}"
-        raise Violation("no descriptor of the checker on the client's connection", seen, recipe=_listing(caller))
+        given = caller.log_in().wire
+        raise Violation(
+            "no descriptor of the checker on the client's connection", seen, given=given, recipe=_listing(caller)
+        )
 
 
 def _kind(descriptor: Descriptor) -> str:
@@ -105,6 +127,12 @@ def _kind(descriptor: Descriptor) -> str:
 def _listing(caller: Caller) -> str:
     """Return a shell line whose checker lists its descriptors."""
     return caller.recipe(caller.log_in().wire).replace("od -c <&3 >&2", "ls -l /proc/self/fd >&2", 1)
+
+
+def _listing_of_signals(caller: Caller) -> str:
+    """Return a shell line whose checker shows its signals."""
+    shows = "grep ^Sig /proc/self/status >&2"
+    return caller.recipe(caller.log_in().wire).replace("od -c <&3 >&2", shows, 1)
 
 
 def _prints(caller: Caller, trials: Trials, number: int) -> None:
@@ -147,7 +175,7 @@ def signal_mask(caller: Caller, trials: Trials) -> None:
         numbers = [number for number in range(1, 65) if mask >> (number - 1) & 1 and number not in UNSEEN]
         if numbers:
             seen = f"{words}: {', '.join(map(str, numbers))}"
-            raise Violation("no signal blocked or ignored in the checker", seen)
+            raise Violation("no signal blocked or ignored in the checker", seen, recipe=_listing_of_signals(caller))
 
 
 PROPERTIES = (

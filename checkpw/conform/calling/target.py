@@ -17,6 +17,7 @@ from checkpw.conform.calling import probe, recipes
 from checkpw.conform.calling.call import NO, YES, Answer, Call
 from checkpw.conform.calling.dialogue import Client, Kind, Language, Reply
 from checkpw.conform.calling.session import Session
+from checkpw.conform.calling.start import USUAL, Start, Unusable
 from checkpw.conform.model import NotJudged, Violation
 from checkpw.conform.process import KitFailure
 
@@ -64,7 +65,7 @@ class Caller:
         *,
         language: Language | None = None,
         patience: float = 30.0,
-        hang_limit: float = 40.0,
+        hang_limit: float = 75.0,
         sender: bytes = b"checkpw@client.example",
         recipient: bytes = b"checkpw@relay.invalid",
     ) -> None:
@@ -102,19 +103,18 @@ class Caller:
 
     # --- sessions
 
-    def session(self, answer: Answer = NO, occupied: Sequence[int] = (), mode: int = 0o700) -> Client:
+    def session(self, answer: Answer = NO, start: Start = USUAL) -> Client:
         """Begin a session whose checker answers like this; it is greeted, and ends with the `with` block.
 
         Args:
             answer: of the checker.
-            occupied: numbers of descriptors that the command finds open at its start.
-            mode: of the probe's file.
+            start: in which state it begins.
 
         Raises:
             Violation: it does not greet as it did before.
         """
-        if occupied or mode != 0o700:
-            session = self._start(occupied, mode)
+        if start != USUAL:
+            session = self._start(start)
         else:
             session, self._spare = self._spare or self._start(), None
         try:
@@ -131,9 +131,9 @@ class Caller:
             raise Violation("a greeting, as in other sessions", str(client.greeting))
         return client
 
-    def sessions(self, answers: Sequence[Answer], stack: ExitStack) -> list[Client]:
+    def sessions(self, answers: Sequence[Answer], stack: ExitStack, start: Start = USUAL) -> list[Client]:
         """Begin a session for each answer; they end with the stack."""
-        return [stack.enter_context(self.session(answer)) for answer in answers]
+        return [stack.enter_context(self.session(answer, start)) for answer in answers]
 
     def try_once(self, attempt: Attempt, answer: Answer = YES) -> tuple[Reply, list[Call]]:
         """Play one attempt in a session of its own; return the reply that ends it, and the calls there were."""
@@ -180,6 +180,17 @@ class Caller:
         place = next((number for number, word in enumerate(self.argv) if word == PLACE), None)
         return place is not None and self.argv[place + 1 :] not in ([each] for each in probe.SENTINELS)
 
+    def require_session(self, reply: Reply) -> None:
+        """Have a yes judged only where something says it: with POP3 that is the session that the checker runs.
+
+        Raises:
+            NotJudged: there is none, and the connection was closed, as with `true` for a session it has to be.
+        """
+        if reply.kind is Kind.CLOSED and self.language is Language.POP3 and not self.is_chain:
+            raise NotJudged(
+                "after a yes the checker runs the session: give one, {probe} and a program that speaks POP3"
+            )
+
     def only(self, language: Language) -> None:
         """Have a property judged for one protocol only.
 
@@ -207,10 +218,25 @@ class Caller:
             return attempts.plain(login, password)
         return attempts.login(login, password)
 
-    def recipe(self, wire: bytes, answer: Answer | None = YES) -> str:
-        """Return a shell line that shows by hand what comes of a dialogue; without an answer, of a missing checker."""
+    def recipe(
+        self, wire: bytes, answer: Answer | None = YES, *, unusable: Unusable | None = None, prefix: str = ""
+    ) -> str:
+        """Return a shell line that shows by hand what comes of a dialogue; without an answer, of a missing checker.
+
+        Args:
+            wire: what the client says.
+            answer: of the checker.
+            unusable: why the checker cannot be executed, instead of an answer.
+            prefix: what stands in front of the command.
+        """
         start = b"EHLO client.example\r\n" if self.language is Language.SMTP else b""
-        return recipes.caller(self.argv, PLACE, start + wire + b"QUIT\r\n", answer, is_chain=self.is_chain)
+        before = unusable.by_hand if unusable else ""
+        whole = start + wire + b"QUIT\r\n"
+        return recipes.caller(self.argv, PLACE, whole, answer, is_chain=self.is_chain, before=before, prefix=prefix)
+
+    def recipe_of(self, feed: str) -> str:
+        """Return a shell line in which a command says what the client does, from the greeting to the end."""
+        return recipes.caller(self.argv, PLACE, feed, YES, is_chain=self.is_chain)
 
     def _survey(self) -> None:
         session = self._start()
@@ -222,16 +248,19 @@ class Caller:
         if self.language is Language.SMTP and not self.mechanisms & {b"PLAIN", b"LOGIN"}:
             raise KitFailure("the command's EHLO announces neither AUTH PLAIN nor AUTH LOGIN")
 
-    def _start(self, occupied: Sequence[int] = (), mode: int = 0o700) -> Session:
+    def _start(self, start: Start = USUAL) -> Session:
         self._count += 1
         directory = os.path.join(self._root, str(self._count))
         os.mkdir(directory, 0o700)
         path = os.path.join(directory, "probe")
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(launcher(directory))
-        os.chmod(path, mode)
+        if start.unusable is not None:
+            start.unusable.put(path)
+        else:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(launcher(directory))
+            os.chmod(path, 0o700)
         argv = [word.replace(PLACE, os.fsencode(path)) for word in self.argv]
-        return Session(argv, self.environ, directory, occupied)
+        return Session(argv, self.environ, directory, start)
 
     def _end_spare(self) -> None:
         if self._spare is not None:

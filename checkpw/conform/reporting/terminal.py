@@ -90,11 +90,20 @@ def ending(report: Report, *, strict: bool, style: Style) -> str:
 
 
 def failures(report: Report, *, strict: bool, style: Style) -> str:
-    """Return all that is known of the properties that do not hold."""
-    broken = [result for result in report.results if result.violation is not None]
+    """Return all that is known of the properties that do not hold, and of those of the dialect a line each."""
+    dialects = [dialect(result, style) for result in report.results if result.verdict is Verdict.DIALECT]
+    broken = [result for result in report.results if result.verdict is Verdict.FAILED]
     # What must hold comes last, next to the conclusion, where it is seen first.
-    broken.sort(key=lambda one: (one.verdict is Verdict.FAILED, wording.is_failure(one, strict=strict)))
-    return "\n" + "".join(failure(result, style) + "\n\n" for result in broken)
+    broken.sort(key=lambda one: wording.is_failure(one, strict=strict))
+    listed = "".join(f"{line}\n" for line in dialects) + "\n" * bool(dialects)
+    return "\n" + listed + "".join(failure(result, style) + "\n\n" for result in broken)
+
+
+def dialect(result: Result, style: Style) -> str:
+    """Return the line about a property that the profile is known to break; --html and --json have the rest."""
+    seen = f"saw {result.violation.seen}: " if result.violation is not None else ""
+    words = wording.visible(f"{seen}{result.why}")
+    return f"{style.paint(f'{result.verdict.value:<8}', COLOURS[result.verdict])} {result.judged.name}: {words}"
 
 
 def failure(result: Result, style: Style) -> str:

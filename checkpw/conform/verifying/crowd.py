@@ -7,6 +7,7 @@ import time
 from checkpw.conform.accounts import record
 from checkpw.conform.model import NotJudged, Property, Severity
 from checkpw.conform.process import KitFailure, Process, State, nothing, run, signal_name
+from checkpw.conform.shell import ByHand
 from checkpw.conform.trials import Trials
 from checkpw.conform.verifying.feeding import give
 from checkpw.conform.verifying.target import RAN, TRUE, Verifier
@@ -23,7 +24,7 @@ def crowd_behaves_like_one(target: Verifier, trials: Trials) -> None:
     account = target.account
     questions = (
         account.record,
-        record(account.login, account.password + b"-"),
+        target.wrong,
         record(b"no-such-login", account.password),
         account.login,
     )
@@ -68,10 +69,11 @@ def store_down_is_trouble(target: Verifier, trials: Trials) -> None:
     account = target.account
     questions = (
         ("a good login", account.record),
-        ("a wrong password", record(account.login, account.password + b"-")),
+        ("a wrong password", target.wrong),
         ("an unknown login", record(b"no-such-login", account.password)),
     )
     prog = (target.marker,)
+    by_hand = ByHand(before=target.down, after=f"echo $?; {target.up}")
     _shell(target, target.down)
     try:
         for what, given in questions:
@@ -79,7 +81,7 @@ def store_down_is_trouble(target: Verifier, trials: Trials) -> None:
             def ask(what: str = what, given: bytes = given) -> None:
                 words = f"trouble, exit 111, for {what} while the store is down"
                 answer = target.ask(given, prog)
-                target.must_leave(answer, {111}, target.profile.temporary, words, given, prog)
+                target.must_leave(answer, {111}, target.profile.temporary, words, given, prog, by_hand=by_hand)
 
             trials.once(ask)
     finally:

@@ -13,7 +13,7 @@ from checkpw.conform.process import nothing
 from checkpw.conform.trials import Trials
 from checkpw.conform.verifying import witness
 from checkpw.conform.verifying.feeding import give, wait_until_read
-from checkpw.conform.verifying.target import RAN, Verifier
+from checkpw.conform.verifying.target import RAN, TRUE, Verifier
 from checkpw.conform.verifying.verdicts import INTERFACE, PRACTICE
 
 OF_THE_ACCOUNT = (b"USER", b"HOME", b"SHELL")
@@ -28,6 +28,7 @@ def hands_on_environment(target: Verifier, trials: Trials) -> None:
     def ask(further: dict[bytes, bytes]) -> None:
         _compare_environment(target, {**target.environ, **further}, further)
 
+    trials.once(lambda: ask({}))
     trials.once(lambda: ask(strategies.ODD_VARIABLES))
     trials.each(strategies.environments(), ask)
 
@@ -43,12 +44,14 @@ def _compare_environment(target: Verifier, environ: Mapping[bytes, bytes], shown
     lost = [entry for entry in others(given.environ) if entry not in found.environ]
     if added or lost:
         changes = [f"{_word(entry)} added" for entry in added] + [f"{_word(entry)} lost" for entry in lost]
-        raise _about(target, "the variables of the caller, USER, HOME and SHELL", ", ".join(changes), (b"env",), shown)
+        raise _about(
+            target, "the variables of the caller, USER, HOME and SHELL", ", ".join(changes), (b"/usr/bin/env",), shown
+        )
     for name in OF_THE_ACCOUNT:
         times = sum(entry.startswith(name + b"=") for entry in found.environ)
         if times != 1:
             words = f"{times} times there" if times else "not there"
-            raise _about(target, f"{name.decode()} once in the environment of PROG", words, (b"env",), shown)
+            raise _about(target, f"{name.decode()} once in the environment of PROG", words, (b"/usr/bin/env",), shown)
 
 
 def _word(entry: bytes) -> str:
@@ -67,7 +70,7 @@ def sets_account_variables(target: Verifier, trials: Trials) -> None:
                 value = found.variable(name)
                 if not value or value == old[name]:
                     words = "not there" if value is None else f"{name.decode()}={_word(value)}"
-                    raise _about(target, f"{name.decode()} of the account", words, (b"env",), old)
+                    raise _about(target, f"{name.decode()} of the account", words, (b"/usr/bin/env",), old)
 
     for account in target.accounts:
         trials.once(functools.partial(ask, account.record))
@@ -126,7 +129,7 @@ def no_secret_for_prog(target: Verifier, trials: Trials) -> None:
             found, direct = witness.behind(target, target.state(), given)
             for entry in (*found.argv, *found.environ):
                 if secret in entry and entry not in (*direct.argv, *direct.environ):
-                    raise target.violation("no password in what PROG is given", _word(entry), given, (b"env",))
+                    raise target.violation("no password in what PROG is given", _word(entry), given, (b"/usr/bin/env",))
 
         trials.once(ask)
 
@@ -162,7 +165,7 @@ def _watch(target: Verifier, sent: bytes, secret: bytes, given: frozenset[bytes]
         null = nothing()
         stack.callback(os.close, null)
         state = target.state(descriptors={0: null, 1: null, 2: null, 3: reading})
-        process = stack.enter_context(target.begin((b"true",), state))
+        process = stack.enter_context(target.begin(TRUE, state))
         with contextlib.suppress(AttributeError, OSError):  # so that whoever looks has more time than who is looked at
             os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
         deadline = time.monotonic() + target.patience

@@ -15,7 +15,7 @@ from checkpw.conform.verifying.verdicts import INTERFACE, PRACTICE
 FOREIGN_GROUPS = (60001, 60002, 60003)
 """Groups that root has when the program under test begins, and PROG must not have."""
 
-GROUPS, STATUS = (b"id",), (b"cat", b"/proc/self/status")
+GROUPS, STATUS = (b"/usr/bin/id",), (b"/bin/cat", b"/proc/self/status")
 
 
 def enters_home(target: Verifier, trials: Trials) -> None:
@@ -28,7 +28,7 @@ def enters_home(target: Verifier, trials: Trials) -> None:
             home = found.variable(b"HOME") or b""
             if os.path.realpath(found.directory) != os.path.realpath(home):
                 expected = f"PROG in its HOME, {os.fsdecode(home)!a}"
-                raise target.violation(expected, f"in {os.fsdecode(found.directory)!a}", given, (b"pwd",))
+                raise target.violation(expected, f"in {os.fsdecode(found.directory)!a}", given, (b"/bin/pwd",))
 
         trials.once(ask)
 
@@ -45,14 +45,19 @@ def drops_groups(target: Verifier, trials: Trials) -> None:
     for account in target.accounts:
 
         def ask(given: bytes = account.record) -> None:
-            found, _ = witness.behind(target, target.state(groups=(0, *FOREIGN_GROUPS)), given)
+            state = target.state(groups=(0, *FOREIGN_GROUPS))
+            found, _ = witness.behind(target, state, given)
             user, own = os.fsdecode(found.variable(b"USER") or b""), set(found.ids("Gid"))
+            if not _is_of_the_machine(user, found) and 0 in found.ids("Uid"):
+                raise NotJudged("PROG is still root: see drops-uid")
             if _is_of_the_machine(user, found):
                 own |= set(os.getgrouplist(user, found.ids("Gid")[0]))
             surplus = set(found.ids("Groups")) - own
             if surplus:
                 words = " ".join(map(str, sorted(surplus)))
-                raise target.violation("no groups but those of the account", f"also {words}", given, GROUPS)
+                raise target.violation(
+                    "no groups but those of the account", f"also {words}", given, GROUPS, by_hand=witness.by_hand(state)
+                )
 
         trials.once(ask)
 
@@ -115,9 +120,11 @@ def hands_on_limits(target: Verifier, trials: Trials) -> None:
             name = line[:25].strip()
             if mine.get(name) != line[25:].split():
                 wrong = " ".join(mine.get(name, ["none"])[:2])
-                raise _about(target, f"{name}: {' '.join(line[25:].split()[:2])}", wrong, (b"sh", b"-c", b"ulimit -a"))
+                raise _about(
+                    target, f"{name}: {' '.join(line[25:].split()[:2])}", wrong, (b"/bin/sh", b"-c", b"ulimit -a")
+                )
         if found.status["Umask"] != given.status["Umask"]:
-            raise _about(target, f"umask {given.status['Umask']}", found.status["Umask"], (b"sh", b"-c", b"umask"))
+            raise _about(target, f"umask {given.status['Umask']}", found.status["Umask"], (b"/bin/sh", b"-c", b"umask"))
 
     trials.each(st.sampled_from((0o22, 0o77, 0o27, 0)), ask, most=3)
 

@@ -9,8 +9,9 @@ from checkpw.conform import strategies
 from checkpw.conform.accounts import MAX_RECORD, record
 from checkpw.conform.model import Property, Severity
 from checkpw.conform.process import Process
+from checkpw.conform.shell import ByHand
 from checkpw.conform.trials import Trials
-from checkpw.conform.verifying.target import RAN, TRUE, Verifier
+from checkpw.conform.verifying.target import RAN, TRUE, Verifier, wrong_password
 from checkpw.conform.verifying.verdicts import INTERFACE
 
 CALLERS = "qmail-smtpd-auth, tmda-ofmipd"
@@ -28,7 +29,7 @@ def accepts_any_timestamp(target: Verifier, trials: Trials) -> None:
 
     def ask(tried: tuple[bytes, bool]) -> None:
         timestamp, is_good = tried
-        password = account.password if is_good else account.password + b"-"
+        password = account.password if is_good else wrong_password(account)
         _answer(target, record(account.login, password, timestamp), is_good=is_good)
 
     special = st.sampled_from((account.password, account.login, b"0" * room, b"\n"))
@@ -50,7 +51,7 @@ def accepts_more_fields(target: Verifier, trials: Trials) -> None:
 
     def ask(tried: tuple[bytes, bool]) -> None:
         more, is_good = tried
-        password = account.password if is_good else account.password + b"-"
+        password = account.password if is_good else wrong_password(account)
         _answer(target, record(account.login, password) + more, is_good=is_good)
 
     again = account.record[:room]
@@ -67,7 +68,7 @@ def accepts_two_fields(target: Verifier, trials: Trials) -> None:
 
     def ask(tried: tuple[bytes, bool]) -> None:
         third, is_good = tried
-        password = account.password if is_good else account.password + b"-"
+        password = account.password if is_good else wrong_password(account)
         _answer(target, b"%b\0%b\0%b" % (account.login, password, third), is_good=is_good)
 
     trials.each(st.tuples(st.one_of(st.just(b""), strategies.fields(0, 20)), st.booleans()), ask, most=10)
@@ -80,7 +81,7 @@ def accepts_512_bytes(target: Verifier, trials: Trials) -> None:
 
     def ask(tried: tuple[int, bytes, bool]) -> None:
         size, filling, is_good = tried
-        begin = b"%b\0%b\0" % (account.login, account.password if is_good else account.password + b"-")
+        begin = b"%b\0%b\0" % (account.login, account.password if is_good else wrong_password(account))
         given = begin + (b"t" * (size - len(begin) - 1) + b"\0" if filling == b"t" else filling * (size - len(begin)))
         _answer(target, given, is_good=is_good)
 
@@ -108,8 +109,7 @@ def answers_513_bytes_at_once(target: Verifier, trials: Trials) -> None:
         answer = target.ask(given, holds=True, patience=AT_ONCE)
         if answer.status is None:
             words = f"none within {AT_ONCE:.0f} s, while descriptor 3 stays open"
-            raise target.violation("an answer to byte 513", words, given)
-        target.must_refuse(answer, given)
+            raise target.violation("an answer to byte 513", words, given, by_hand=ByHand(is_held=True))
 
     trials.once(ask)
 
@@ -169,8 +169,7 @@ def reads_byte_by_byte(target: Verifier, trials: Trials) -> None:
 
 
 def _record(target: Verifier, *, is_good: bool) -> bytes:
-    account = target.account
-    return account.record if is_good else record(account.login, account.password + b"-")
+    return target.account.record if is_good else target.wrong
 
 
 def _in_pieces(target: Verifier, trials: Trials, pieces: tuple[bytes, ...], *, is_good: bool) -> None:

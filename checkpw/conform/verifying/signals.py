@@ -11,18 +11,25 @@ from collections.abc import Callable
 
 from hypothesis import strategies as st
 
-from checkpw.conform.accounts import record
 from checkpw.conform.model import Property, Severity
 from checkpw.conform.process import Process, nothing, signal_name
+from checkpw.conform.shell import ByHand
 from checkpw.conform.trials import Trials
 from checkpw.conform.verifying import witness
 from checkpw.conform.verifying.feeding import unread
-from checkpw.conform.verifying.target import RAN, Verifier
+from checkpw.conform.verifying.target import RAN, TRUE, Verifier
 from checkpw.conform.verifying.verdicts import INTERFACE, PRACTICE
 
 POLL = 0.001  # seconds
 
-STATUS = (b"cat", b"/proc/self/status")
+STATUS = (b"/bin/grep", b"^Sig", b"/proc/self/status")
+
+
+_EINTR = ByHand(
+    path="/tmp/record",  # noqa: S108  in a line for people
+    front="strace -f -o /dev/null -P /tmp/record -e trace=read -e inject=read:error=EINTR:when=1",
+)
+"""What has the first read of the record fail, in a shell line."""
 
 
 def survives_signals(target: Verifier, trials: Trials) -> None:
@@ -58,13 +65,13 @@ def reads_on_after_eintr(target: Verifier, trials: Trials) -> None:
     target.needs_yes()
 
     def ask(*, is_good: bool) -> None:
-        account = target.account
-        whole = account.record if is_good else record(account.login, account.password + b"-")
+        whole = target.account.record if is_good else target.wrong
         status = _ask_with_eintr(target, whole)
-        if status != (0 if is_good else 1):
+        if status not in ({0} if is_good else {1, target.no}):
             words = "no end within the time limit" if status is None else f"exit {status}"
-            expected = f"{'yes, exit 0' if is_good else 'no, exit 1'}, after read was interrupted (EINTR)"
-            raise target.violation(expected, words, whole)
+            words = words if status is None or status >= 0 else f"killed by {signal_name(-status)}"
+            expected = f"{'yes, exit 0' if is_good else f'no, exit {target.no}'}, after read was interrupted (EINTR)"
+            raise target.violation(expected, words, whole, by_hand=_EINTR)
 
     for is_good in (True, False):
         trials.once(functools.partial(ask, is_good=is_good))
@@ -78,7 +85,7 @@ def _ask_with_eintr(target: Verifier, whole: bytes) -> int | None:
         long = struct.pack("ll", int(4 * target.patience), 0)
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, long)
         state = target.state(descriptors={0: null, 1: null, 2: null, 3: theirs.fileno()})
-        process = stack.enter_context(target.begin((b"true",), state))
+        process = stack.enter_context(target.begin(TRUE, state))
         deadline = time.monotonic() + target.patience
         for piece in (whole[:2], whole[2:]):
             ours.sendall(piece)
@@ -134,12 +141,16 @@ def _hands_on_ignored(*numbers: int) -> Callable[[Verifier, Trials], None]:
 
 
 def _compare_signals(target: Verifier, name: str, ignored: frozenset[int], blocked: frozenset[int]) -> None:
-    found, given = witness.behind(target, target.state(ignored=ignored, blocked=blocked))
+    state = target.state(ignored=ignored, blocked=blocked)
+    found, given = witness.behind(target, state)
     if found.signals(name) != given.signals(name):
         what = "ignored" if name == "SigIgn" else "blocked"
         expected = f"signals {what} by PROG as by the caller: {witness.names_of(given.signals(name))}"
         seen = witness.names_of(found.signals(name))
-        raise target.violation(expected, seen, target.account.record, STATUS)
+        if ignored or blocked:
+            seen += f" (set by the caller: {witness.names_of(ignored | blocked)})"
+        by_hand = witness.by_hand(state)
+        raise target.violation(expected, seen, target.account.record, STATUS, by_hand=by_hand)
 
 
 PROPERTIES: tuple[Property, ...] = (

@@ -10,18 +10,20 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from checkpw.conform.accounts import Account
+from checkpw.conform.accounts import Account, record
 from checkpw.conform.model import NotJudged, Violation
 from checkpw.conform.process import KitFailure, Outcome, Process, State, find_program, nothing, run, start
 from checkpw.conform.profiles import DJB, Profile
-from checkpw.conform.shell import recipe
+from checkpw.conform.shell import ByHand, recipe
 from checkpw.conform.verifying.feeding import give
 
-TRUE = (b"true",)
-"""What a program under test is asked to run where only its verdict counts."""
+TRUE = (os.fsencode(shutil.which("true", path="/usr/bin:/bin") or "/bin/true"),)
+"""What a program under test is asked to run where only its verdict counts, by a path: not all of them search PATH."""
 
 RAN = 97
 """How the marker ends, so that its end is not taken for a verdict."""
+
+PLAIN = ByHand()
 
 MARK = b"the marker ran\n"
 
@@ -72,9 +74,12 @@ class Verifier:
         self.patience = patience
         self.directory = b""
         self._shown = [os.fsencode(word) for word in argv]
-        self._by_hand: dict[bytes, list[bytes]] = {}
+        self._by_hand: dict[bytes, tuple[list[bytes], str]] = {}
         self._accepts: bool | None = None
         self._runs: bool | None = None
+        self._finds: bool | None = None
+        self._no: int | None = None
+        self._unknown: int | None = None
 
     def __enter__(self) -> Self:
         place = "/tmp" if os.path.isdir("/tmp") else None  # noqa: S108  $TMPDIR may be closed to the users of accounts
@@ -103,8 +108,18 @@ class Verifier:
         with open(path, "wb") as file:
             file.write(b"#!/bin/sh\n" + text)
         os.chmod(path, mode)
-        self._by_hand[path] = [b"sh", b"-c", text.strip().replace(b"\n", b"; "), b"sh"]
+        self.show_as(path, [b"/bin/sh", b"-c", text.strip().replace(b"\n", b"; "), b"sh"])
         return path
+
+    def show_as(self, path: bytes, words: Sequence[bytes], before: str = "") -> None:
+        """Tell what stands in shell lines for a path below the private directory, which will be gone.
+
+        Args:
+            path: of what the program under test was asked to run.
+            words: instead of it.
+            before: a command that makes what they name.
+        """
+        self._by_hand[path] = (list(words), before)
 
     def _copy_of_sleep(self) -> bytes:
         """Make a program that is recognised among others by its path, whatever it is called."""
@@ -118,7 +133,7 @@ class Verifier:
         except (OSError, KitFailure):
             works = False
         path = path if works else os.path.realpath(original)
-        self._by_hand[path] = [b"sleep"]
+        self.show_as(path, [b"/bin/sleep"])
         return path
 
     # --- asking
@@ -140,6 +155,7 @@ class Verifier:
         stdin: bytes | None = b"",
         between: Callable[[Process], None] | None = None,
         holds: bool = False,
+        is_blocking: bool = True,
         patience: float | None = None,
         **changes: object,
     ) -> Outcome:
@@ -152,6 +168,7 @@ class Verifier:
             stdin: what there is to read from descriptor 0; None for a closed one.
             between: called between two pieces, once the first of them was read.
             holds: keeps descriptor 3 open, so that there is no end of file.
+            is_blocking: whether reading descriptor 3 waits, as it does unless somebody asked it not to.
             patience: other than the usual one.
             changes: attributes of `State`; descriptors are added to 0 to 3, -1 closes one.
         """
@@ -162,6 +179,7 @@ class Verifier:
             writing = -1
             if record is not None or pieces is not None:
                 descriptors[3], writing = os.pipe()
+                os.set_blocking(descriptors[3], is_blocking)
                 stack.callback(os.close, descriptors[3])
                 stack.callback(_close_quietly, writing)
             more: Mapping[int, int] = changes.pop("descriptors", {})  # type: ignore[assignment]
@@ -202,31 +220,75 @@ class Verifier:
         *,
         is_dialect: bool = False,
         environ: Mapping[bytes, bytes] | None = None,
+        by_hand: ByHand = PLAIN,
     ) -> Violation:
-        """Return the violation of a property by what was seen, with a shell line that shows it."""
-        shown = [by_hand for word in self.shown(prog) for by_hand in self._by_hand.get(word, [word])]
-        line = recipe(shown, record, environ=environ, after="echo $?")
+        """Return the violation of a property by what was seen, with a shell line that shows it.
+
+        Args:
+            expected: what should have been seen.
+            seen: what was seen.
+            record: that was given.
+            prog: that was to be run.
+            is_dialect: whether the profile is known for it.
+            environ: variables that brought it about.
+            by_hand: what else the shell line needs.
+        """
+        shown, before = [], [by_hand.before]
+        for word in self.shown(prog):
+            words, making = self._by_hand.get(word, ([word], ""))
+            shown += words
+            before.append(making)
+        line = recipe(
+            shown,
+            record,
+            environ=environ,
+            before="; ".join(filter(None, before)),
+            after=by_hand.after,
+            front=by_hand.front,
+            redirect=by_hand.redirect,
+            path=by_hand.path,
+            is_held=by_hand.is_held,
+        )
         return Violation(expected, seen, given=record, recipe=line, is_dialect=is_dialect)
 
     def must_accept(
-        self, outcome: Outcome, record: bytes | None, prog: Sequence[bytes] = TRUE, status: int = 0, what: str = "yes"
+        self,
+        outcome: Outcome,
+        record: bytes | None,
+        prog: Sequence[bytes] = TRUE,
+        status: int = 0,
+        what: str = "yes",
+        by_hand: ByHand = PLAIN,
     ) -> None:
         """Raise unless the answer was yes, and the program that was run ended with `status`."""
         if outcome.status != status:
-            raise self.violation(f"{what}, exit {status}", seen(outcome), record, prog)
+            raise self.violation(f"{what}, exit {status}", seen(outcome), record, prog, by_hand=by_hand)
 
     def must_reject(
-        self, outcome: Outcome, record: bytes | None, prog: Sequence[bytes] = TRUE, what: str = "no"
+        self,
+        outcome: Outcome,
+        record: bytes | None,
+        prog: Sequence[bytes] = TRUE,
+        what: str = "no",
+        by_hand: ByHand = PLAIN,
     ) -> None:
-        """Raise unless the answer was 1 and nothing was run."""
-        self.must_leave(outcome, {1}, self.profile.rejected, f"{what}, exit 1, and nothing run", record, prog)
+        """Raise unless the answer was the same no as to any wrong password or unknown login, and nothing was run.
+
+        That these are 1 is a property of its own; a program that says no by another status breaks only that one.
+        """
+        expected = f"{what}, exit {self.no}, and nothing run"
+        self.must_leave(
+            outcome, {1, self.no, self.unknown}, self.profile.rejected, expected, record, prog, by_hand=by_hand
+        )
 
     def must_refuse(
         self, outcome: Outcome, record: bytes | None, prog: Sequence[bytes] = TRUE, what: str = "no"
     ) -> None:
-        """Raise unless the answer was 1 or 2 and nothing was run."""
+        """Raise unless the answer was 1 or 2, or the usual no, and nothing was run."""
         known = self.profile.misuse | self.profile.rejected
-        self.must_leave(outcome, {1, 2}, known, f"{what}, exit 1 or 2, and nothing run", record, prog)
+        self.must_leave(
+            outcome, {1, 2, self.no, self.unknown}, known, f"{what}, exit 1 or 2, and nothing run", record, prog
+        )
 
     def must_leave(
         self,
@@ -236,6 +298,7 @@ class Verifier:
         expected: str,
         record: bytes | None,
         prog: Sequence[bytes],
+        by_hand: ByHand = PLAIN,
     ) -> None:
         """Raise unless the status is one of these and nothing was run.
 
@@ -246,12 +309,13 @@ class Verifier:
             expected: in words.
             record: that was given.
             prog: that should not have been run.
+            by_hand: as for `violation`.
         """
         if MARK in outcome.stdout:
-            raise self.violation(expected, f"PROG was run, and {seen(outcome)}", record, prog)
+            raise self.violation(expected, f"PROG was run, and {seen(outcome)}", record, prog, by_hand=by_hand)
         if outcome.status not in statuses:
             is_dialect = outcome.status in dialect
-            raise self.violation(expected, seen(outcome), record, prog, is_dialect=is_dialect)
+            raise self.violation(expected, seen(outcome), record, prog, is_dialect=is_dialect, by_hand=by_hand)
 
     # --- what has to hold before anything else can be judged
 
@@ -269,6 +333,42 @@ class Verifier:
             self._runs = MARK in self.ask(self.account.record, (self.marker,)).stdout
         if not self._runs:
             raise NotJudged("nothing is run after a yes: see runs-prog")
+
+    def needs_search(self) -> None:
+        """Raise NotJudged unless a name without a slash is looked for in PATH."""
+        self.needs_prog()
+        if self._finds is None:
+            self._finds = self.ask(self.account.record, (b"true",)).status == 0
+        if not self._finds:
+            raise NotJudged("PATH is not searched: see finds-prog-by-path")
+
+    @property
+    def no(self) -> int:
+        """The status by which the program under test says no; 1 where it says yes, crashes or does not end."""
+        if self._no is None:
+            self._no = self._status_of_no(self.wrong)
+        return self._no
+
+    @property
+    def unknown(self) -> int:
+        """The same for a login that there is not."""
+        if self._unknown is None:
+            self._unknown = self._status_of_no(record(b"no-such-login", b"no-such-password"))
+        return self._unknown
+
+    def _status_of_no(self, given: bytes) -> int:
+        status = self.ask(given).status
+        return status if status is not None and status > 0 else 1
+
+    @property
+    def wrong(self) -> bytes:
+        """A record with a password that has nothing in common with the right one but its length."""
+        return record(self.account.login, wrong_password(self.account))
+
+
+def wrong_password(account: Account) -> bytes:
+    """Return a password as long as the right one, which begins otherwise, whatever of it is compared."""
+    return (b"1" if account.password[:1] in (b"0", b"\xb0") else b"0") * len(account.password)
 
 
 def seen(outcome: Outcome) -> str:

@@ -17,10 +17,18 @@ HISTORY = 8
 """How many questions are asked in a row, to see whether one answer depends on another."""
 
 
+_KINDS = (("a space", b" "), ("a colon", b":"), ("a byte above 127", bytes(range(128, 256))))
+"""Bytes in good passwords that programs have lost."""
+
+
 def accepts_good_login(target: Verifier, trials: Trials) -> None:
     """Ask for each account that was given."""
     for account in target.accounts:
         _accept(target, trials, account)
+    passwords = b"".join(account.password for account in target.accounts)
+    lacking = [name for name, kind in _KINDS if not any(byte in kind for byte in passwords)]
+    if lacking:
+        trials.remark = f"no password given has {' or '.join(lacking)}: programs that lose such bytes are not found"
 
 
 def _accept(target: Verifier, trials: Trials, account: Account) -> None:
@@ -37,7 +45,8 @@ def rejects_wrong_password(target: Verifier, trials: Trials) -> None:
         prog = TRUE if is_true else (target.marker,)
         if (account.login, password) not in passwords:
             wrong = record(account.login, password)
-            target.must_reject(target.ask(wrong, prog), wrong, prog)
+            expected = "no, exit 1, and nothing run"
+            target.must_leave(target.ask(wrong, prog), {1}, target.profile.rejected, expected, wrong, prog)
 
     trials.each(st.tuples(st.sampled_from(target.accounts), strategies.fields(1), st.booleans()), ask)
 
@@ -107,7 +116,9 @@ def rejects_unknown_login(target: Verifier, trials: Trials) -> None:
         prog = TRUE if is_true else (target.marker,)
         if login not in known:
             given = record(login, password)
-            target.must_reject(target.ask(given, prog), given, prog)
+            expected = f"no, exit {target.no}, and nothing run"
+            answer = target.ask(given, prog)
+            target.must_leave(answer, {1, target.no}, target.profile.rejected, expected, given, prog)
 
     passwords = st.one_of(st.just(target.account.password), strategies.fields(1))
     logins = st.one_of(strategies.logins().map(lambda login: b"q-" + login), st.just(b"no-such-login"))
@@ -132,6 +143,26 @@ def rejects_similar_login(target: Verifier, trials: Trials) -> None:
             trials.once(ask)
 
 
+def rejects_login_with_password(target: Verifier, trials: Trials) -> None:
+    """Ask for logins that go on with a colon and a password, as a line of a file of accounts does."""
+    target.needs_yes()
+    known = {account.login for account in target.accounts}
+    for account in target.accounts:
+        whole = account.password
+        made = [(account.login + b":" + whole, other) for other in (whole, b"x", b"0", b"")]
+        made += [(account.login + b":" + whole + b":", b"x"), (account.login + b":" + whole[:1], whole)]
+        parts = [at for at, byte in enumerate(whole) if byte == ord(":")]
+        made += [(account.login + b":" + whole[:at], whole[at + 1 :]) for at in parts]
+        for login, password in made:
+            if login in known or len(record(login, password)) > accounts.MAX_RECORD:
+                continue
+
+            def ask(given: bytes = record(login, password)) -> None:
+                target.must_reject(target.ask(given), given)
+
+            trials.once(ask)
+
+
 def rejects_empty_login(target: Verifier, trials: Trials) -> None:
     """Ask for nobody, with the password of a good login, with any other, and with none."""
     target.needs_yes()
@@ -148,7 +179,7 @@ def answers_stand_alone(target: Verifier, trials: Trials) -> None:
     """Ask several questions in a row, good and bad mixed."""
     target.needs_yes()
     account = target.account
-    bad = record(account.login, account.password + b"-")
+    bad = target.wrong
     unknown = record(b"no-such-login", account.password)
 
     def ask(questions: tuple[bytes, ...]) -> None:
@@ -156,9 +187,9 @@ def answers_stand_alone(target: Verifier, trials: Trials) -> None:
             trials.ran()
             answer = target.ask(question)
             if question == account.record:
-                target.must_accept(answer, question, what="yes, whatever was asked before,")
+                target.must_accept(answer, question, what="whatever was asked before, yes")
             else:
-                target.must_reject(answer, question, what="no, whatever was asked before,")
+                target.must_reject(answer, question, what="whatever was asked before, no")
 
     series = st.lists(st.sampled_from((account.record, bad, unknown)), min_size=2, max_size=HISTORY).map(tuple)
     trials.each(st.one_of(st.just((account.record, bad, account.record, unknown)), series), ask, most=5)
@@ -269,6 +300,13 @@ PROPERTIES: tuple[Property, ...] = (
         "A login with a byte more or less, or with white space or a colon at its end, is another login.",
         PRACTICE,
         rejects_similar_login,
+    ),
+    Property(
+        "rejects-login-with-password",
+        Severity.MUST,
+        "A login that goes on with a colon and a password, as a line of a file of accounts does, is another login: no.",
+        INTERFACE,
+        rejects_login_with_password,
     ),
     Property(
         "rejects-empty-login",

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from checkpw.conform.model import NotJudged
 from checkpw.conform.process import Process, State, nothing, signal_name, start
+from checkpw.conform.shell import ByHand
 from checkpw.conform.verifying.feeding import give
 from checkpw.conform.verifying.target import Verifier
 
@@ -142,7 +143,7 @@ def behind(target: Verifier, state: State, record: bytes | None = None) -> tuple
             if process.has_ended():
                 status = process.wait(0) or 0
                 words = f"exit {status}" if status >= 0 else f"killed by {signal_name(-status)}"
-            raise target.violation("yes, and PROG runs", words, record, prog)
+            raise target.violation("yes, and PROG runs", words, record, by_hand=by_hand(state))
         if pid != process.pid:
             stack.callback(_kill, pid)
         try:
@@ -151,6 +152,21 @@ def behind(target: Verifier, state: State, record: bytes | None = None) -> tuple
         except PermissionError:
             raise NotJudged("what PROG is given cannot be seen by this user; root can") from None
         return seen, given
+
+
+def by_hand(state: State) -> ByHand:
+    """Return what a shell line needs to begin in a state, as far as commands do that."""
+    fronts = []
+    if state.groups:
+        fronts.append("setpriv --groups " + ",".join(map(str, state.groups)))
+    for word, numbers in (("ignore", state.ignored), ("block", state.blocked)):
+        if numbers:
+            names = ",".join(signal_name(number).removeprefix("SIG") for number in sorted(numbers))
+            fronts.append(f"env --{word}-signal={names}")
+    opened = [f"{n}</dev/null" for n, source in sorted(state.descriptors.items()) if 3 < n < 10 and source >= 0]
+    closed = [f"{n}<&-" for n, source in sorted(state.descriptors.items()) if source < 0]
+    redirect = " ".join(["3<&0", *opened, *closed]) if opened or closed else ""  # shells take one digit only
+    return ByHand(front=" ".join(fronts), redirect=redirect)
 
 
 def _state(state: State, descriptors: Mapping[int, int]) -> State:

@@ -79,6 +79,10 @@ MALFORMED = '            say("501 malformed")\n'
 LOGIN = '        login = decode(initial) if initial else self.challenge(b"Username:")\n'
 FIELDS = '        if len(fields) != 3 or fields[0] not in (b"", fields[1]):\n'
 DECODES = '        return binascii.a2b_base64(text, strict_mode=True) if strict(text) else b""\n'
+REAPS = "    _, status = os.waitpid(pid, 0)\n"
+GIVEN_UP = "            raise Malformed\n        return decode(response)\n"
+READS = "            self.received += piece\n"
+CLOSES_READER = "        os.close(reader)\n"
 USER = "            self.user = rest\n"
 
 # Writing late, as a server does that is interrupted after its fork: the checker may have gone.
@@ -114,6 +118,23 @@ MUTANTS = (
     ),
     _smtp("a limit of 511 bytes", "record-512", _in(LIMIT, "<=", "<")),
     _smtp("the pipe is expected to be 3", "checker-descriptor-3", _before(ARGV, "assert reader == 3")),
+    _smtp(
+        "line ends are stripped from a password",
+        "record-any-bytes",
+        ('for byte in b"\\r\\n")', 'for byte in b"")'),
+        _in(RECORD, "password", 'password.rstrip(b"\\r\\n")'),
+    ),
+    _smtp(
+        "an empty password is the login",
+        "record-any-bytes",
+        _in(SOUND, " or not password", ""),
+        _in(RECORD, "password", "password or login"),
+    ),
+    _smtp(
+        "the pipe is copied to 3, and stays where it was",
+        "checker-descriptors",
+        _before(ARGV, "os.set_inheritable(reader, reader > 3)"),
+    ),
     # --- what needs no checker
     _smtp("a NUL passes", "refuse-nul", ('for byte in b"\\0")', 'for byte in b"")')),
     _smtp(
@@ -160,6 +181,13 @@ MUTANTS = (
     _smtp("111 is told as 535", "answer-temporary", _in(IS_NO, "== 1", "in (1, 111)")),
     _smtp("2 is told as 535", "answer-misuse", _in(IS_NO, "== 1", "in (1, 2)")),
     _smtp("a crash is told as 535", "answer-signal", _in(IS_NO, "== 1", "== 1 or status < -1")),
+    _smtp("3 is told as 535", "answer-other", _in(IS_NO, "== 1", "in (1, 3)")),
+    _smtp(
+        "a checker that nobody can wait for has said yes",
+        "answer-children-ignored",
+        ("signal.signal(signal.SIGCHLD, signal.SIG_DFL)\n", ""),
+        _before(REAPS, "if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:", "    return 0"),
+    ),
     _smtp("no limit of time", "answer-hang", ("poller.poll(SECONDS * 1000)", "poller.poll()")),
     _smtp("who does not read is believed", "answer-unread", WAITS_TO_WRITE, (UNREAD, "        return 0\n")),
     _smtp(
@@ -167,6 +195,16 @@ MUTANTS = (
     ),
     _smtp("what cannot be started is a yes", "answer-not-started", _in(NOT_STARTED, "-1", "0")),
     _smtp("what cannot be started ends the session", "answer-not-started", _in(NOT_STARTED, "return -1", "raise Gone")),
+    _smtp(
+        "text that cannot be started is a yes",
+        "answer-not-started",
+        (NOT_STARTED, "    except OSError as error:\n        return 0 if error.errno == 8 else -1\n"),
+    ),
+    _smtp(
+        "what cannot be started is told twice",
+        "answer-not-started",
+        (NOT_STARTED, '    except OSError:\n        say("454 unable to start")\n        return -1\n'),
+    ),
     _smtp("what cannot be started is a no", "answer-not-started-temporary", _in(NOT_STARTED, "-1", "1")),
     _smtp(
         "the checker's errors are read to their end",
@@ -267,6 +305,28 @@ MUTANTS = (
         "session-any-dialogue",
         _after(LOGIN, "self.kept = login = getattr(self, 'kept', login)"),
     ),
+    _smtp(
+        "padding alone ends the session",
+        "session-in-step",
+        _before(DECODES, 'if not text.strip(b"="):', "    raise Gone"),
+    ),
+    _smtp("giving up is told twice", "session-in-step", _before(GIVEN_UP, 'say("501 given up")')),
+    _smtp(
+        "padding alone asks for more",
+        "session-in-step",
+        ('    if text == b"=":\n        return b""\n', '    if text == b"=":\n        return client.line()\n'),
+    ),
+    _smtp(
+        "a line that is too long is forgotten, and its end is not",
+        "session-long-line",
+        _after(READS, "if len(self.received) > MAX_LINE:", '    self.received = b""', '    return b"X"'),
+    ),
+    _smtp("a descriptor is lost in each attempt", "session-keeps-nothing", (CLOSES_READER, "")),
+    _smtp(
+        "a process is left behind by each attempt",
+        "session-keeps-nothing",
+        _before(WAITS, "if not os.fork():", "    time.sleep(60)"),
+    ),
     _smtp("QUIT does not end it", "session-ends", _after('                say("221 bye")\n', "time.sleep(60)")),
     # --- POP3
     _pop3("a mailbox for everybody", "relay-not-before", ("if self.is_in and verb in", "if verb in")),
@@ -291,5 +351,15 @@ MISSED_AT_FIRST = {
     "the other end of the pipe stays open": "the probe left its note when it had read all, and was killed before",
     "what stands behind `=` is ignored": "`=` was put where nothing but a part of the login was left before it",
     "a password without spaces at its ends": "spaces were drawn too rarely; known values are all tried before",
+    "line ends are stripped from a password": "only their refusal was asked for, and not that they arrive exactly",
+    "the pipe is copied to 3, and stays where it was": "with 3 open at the server's start, only the record was judged",
+    "3 is told as 535": "of other statuses it was only asked that they are no yes",
+    "a checker that nobody can wait for has said yes": "servers were started with every signal at its default",
+    "text that cannot be started is a yes": "a file without the right to execute it was the only one tried",
+    "what cannot be started is told twice": "one reply was read, and NOOP was believed to have had the other",
+    "padding alone ends the session": "a closed connection was taken for a refusal, and `=` alone was not tried",
+    "giving up is told twice": "one reply was read, and the session ended",
+    "a line that is too long is forgotten, and its end is not": "there were no long lines but those of a login",
+    "a descriptor is lost in each attempt": "sessions were short, and nobody counted",
 }
 """Mutants that an earlier version of the kit let pass, and what it lacked."""

@@ -307,6 +307,8 @@ class Pop3:
         say("+OK welcome" if self.is_in else "-ERR no")
 
 
+# Where it is ignored, nobody can be waited for.
+signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 client = Input()
 checker = [os.fsencode(word) for word in sys.argv[2:]]
 try:

@@ -14,9 +14,16 @@ HERE = pathlib.Path(__file__).parent
 
 LONG = b"a-Password-of-more-than-seventy-two-bytes-0123456789-0123456789-0123456789-end"
 
-ACCOUNTS = (Account(b"joe", b"Secret-Word"), Account(b"ann", b"another one"), Account(b"lee", LONG))
+ODD = b" \xc3\x85ngstr\xc3\xb6m\x0b\x1c'"  # UTF-8 of which a byte, and what follows, is the end of a line in Latin-1
 
-UID = 54321  # and the two after it: nobody has them
+ACCOUNTS = (
+    Account(b"joe", b"Secret-Word"),
+    Account(b"ann", b"another one"),
+    Account(b"lee", LONG),
+    Account(b"zoe", ODD),
+)
+
+UID = 54321  # and the three after it: nobody has them
 
 # Tells Python whether SIGPIPE and SIGXFSZ were ignored before it began, which it overwrites: perl touches other things.
 FRONT = r"""

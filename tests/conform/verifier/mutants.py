@@ -49,7 +49,19 @@ def _spawn(answer):
 
 MUTANTS = (
     # --- verdicts
-    Mutant("accepts-good-login", "only the first account", "file.read().splitlines()", "file.read().splitlines()[:1]"),
+    Mutant(
+        "accepts-good-login",
+        "only the first account",
+        'file.read().split(b"\\n")[:-1]',
+        'file.read().split(b"\\n")[:1]',
+    ),
+    Mutant(
+        "accepts-good-login",
+        "lines as Latin-1 has them",
+        'file.read().split(b"\\n")[:-1]',
+        "[one.encode('latin-1') for one in file.read().decode('latin-1').splitlines()]",
+        missed="no account had such bytes in its password: nothing shows it but an account, and one is asked for now",
+    ),
     Mutant("rejects-wrong-password", "a quote ends the query", _CHECK, _accepts('b"\'" in password')),
     Mutant("rejects-wrong-password", "percent is a pattern", _CHECK, _accepts('b"%" in password')),
     Mutant(
@@ -108,6 +120,20 @@ MUTANTS = (
     Mutant("rejects-similar-login", "spaces do not count", "    stored =", "    login = login.strip()\n    stored ="),
     Mutant(
         "rejects-similar-login", "ends at a colon", "    stored =", '    login = login.partition(b":")[0]\n    stored ='
+    ),
+    Mutant(
+        "rejects-login-with-password",
+        "the line begins with it",
+        "    stored =",
+        _first(
+            "    stored =",
+            'lines = [b":".join([name, *rest]) for name, rest in accounts.items()]',
+            'found = [one[len(login) + 1 :].split(b":") for one in lines if one.startswith(login + b":")]',
+            "accounts = {login: found[0]} if found else {}",
+            "if found and len(found[0]) != 5:",
+            "    leave(TROUBLE)",
+        ),
+        missed="a login that was known with a colon after it was tried, and never one with its password",
     ),
     Mutant(
         "rejects-empty-login",
@@ -225,6 +251,20 @@ MUTANTS = (
         _READ,
         _first(_READ, "try:", "    os.fstat(3)", "except OSError:", "    leave(NO)"),
         missed="1, which is allowed for a malformed record, passed for the dialect of the profile here, too",
+    ),
+    Mutant(
+        "closed-descriptor-3-is-111",
+        "its accounts take the place",
+        _READ,
+        _first(_READ, "os.open(sys.argv[1], os.O_RDONLY)"),
+        missed="2, which is allowed where nothing can be read, hid that something was: a file of its own",
+    ),
+    Mutant(
+        "waits-for-end-without-blocking",
+        "nothing yet is the end",
+        _READ,
+        _first("    while piece := stream.read(513):", "stream = open(3, 'rb', buffering=0, closefd=False)"),
+        missed="every descriptor 3 of the kit waited for more",
     ),
     Mutant(
         "unreadable-descriptor-3-is-trouble",
@@ -352,6 +392,13 @@ MUTANTS = (
         "the first is the last",
         "(errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR)",
         "(errno.ENOENT,)",
+    ),
+    Mutant(
+        "stops-at-what-is-wrong-in-path",
+        "any error is passed over",
+        "if error.errno not in (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR):",
+        "if error.errno == errno.ENOEXEC:",
+        missed="what stood in front in PATH was passed over by DJB's program as well",
     ),
     Mutant(
         "works-without-path",

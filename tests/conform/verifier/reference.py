@@ -38,7 +38,7 @@ def split(record):
 
 def read_accounts(path):
     with open(path, "rb") as file:
-        lines = file.read().splitlines()
+        lines = file.read().split(b"\n")[:-1]
     return {fields[0]: fields[1:] for fields in (line.split(b":") for line in lines)}
 
 

@@ -50,6 +50,21 @@ def test_a_fault_is_caught_by_the_property_that_names_it(perl, judge, reference,
     assert result.violation.recipe
 
 
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("rejects-wrong-password", "YES, NO, MISUSE, TROUBLE = 0, 1,", "YES, NO, MISUSE, TROUBLE = 0, 3,"),
+        ("finds-prog-by-path", '[argv[0]] if b"/" in argv[0] else', "[argv[0]] if True else"),
+    ],
+)
+def test_one_deviation_is_named_once(judge, reference, name, old, new):
+    """What depends on it is judged by what the program does otherwise, or not judged; nothing else fails."""
+    assert reference.count(old) == 1
+    kinds = ("rejects-*", "accepts-*", "reads-*", "answers-*", "*descriptor*", "*path*", "verdict-*", "*exec*")
+    results = judge(reference.replace(old, new), *kinds, examples=4)
+    assert [one.judged.name for one in results if one.verdict is Verdict.FAILED] == [name]
+
+
 def test_each_property_is_there_for_a_fault():
     """No property is without a mutant that it alone has to catch."""
     assert {mutant.property for mutant in MUTANTS} == {one.name for one in PROPERTIES}

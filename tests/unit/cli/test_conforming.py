@@ -52,7 +52,7 @@ def test_a_caller_takes_longer_with_a_delay(clock):
 
     target = Delayed(["true"], {}, hang_limit=40.0)
     whole = conforming.estimated(target, len(calling.PROPERTIES), 100)
-    assert whole == pytest.approx((310 + 260) * 0.05 + 45 * 1.0 + 40.0)
+    assert whole == pytest.approx((370 + 260) * 0.05 + 50 * 1.0 + 40.0)
 
 
 def test_what_an_encoding_has_not_is_spelt_out():

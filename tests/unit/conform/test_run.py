@@ -54,9 +54,12 @@ def test_a_dialect_is_neither_passed_nor_failed():
 
     result = judged(status)
     assert (result.verdict, result.why, result.violation) == (Verdict.DIALECT, DJB.summary, violation)
+    assert judged(raising(violation)).verdict is Verdict.DIALECT
     known = dataclasses.replace(DJB, deviations={"some-property": "it always did"})
     result = judged(raising(Violation("a", "b")), dataclasses.replace(SETTINGS, profile=known))
     assert (result.verdict, result.why) == (Verdict.DIALECT, "it always did")
+    crash = raising(Violation("a", "killed by SIGSEGV"))
+    assert judged(crash, dataclasses.replace(SETTINGS, profile=known)).verdict is Verdict.FAILED
     assert judged(lambda target, trials: None, dataclasses.replace(SETTINGS, profile=known)).verdict is Verdict.PASSED
 
 

@@ -54,3 +54,13 @@ def test_a_recipe_is_a_line(settings, line):
 def test_a_recipe_without_a_record():
     """A closed descriptor 3 is closed."""
     assert recipe(["prog", "true"], None) == "prog true 3<&-"
+
+
+def test_a_line_has_what_brought_it_about():
+    """A file instead of a pipe, a pipe that stays open, words in front, other descriptors, odd names of variables."""
+    words = (["./p", "true"], b"a\0b\0\0")
+    assert recipe(*words, path="/tmp/r") == "printf 'a\\0b\\0\\0' >/tmp/r; ./p true 3</tmp/r"
+    assert recipe(*words, is_held=True) == "(printf 'a\\0b\\0\\0'; sleep 9) | ./p true 3<&0"
+    assert recipe(["./p"], None, front="env -u X", redirect="3</tmp") == "env -u X ./p 3</tmp"
+    assert recipe(["./p"], None, environ={b"X": b"a b"}) == "X='a b' ./p 3<&-"
+    assert recipe(["./p"], None, environ={b"X-Y": b"1"}) == "env X-Y=1 ./p 3<&-"

@@ -6,6 +6,7 @@ from checkpw.conform import attempts
 from checkpw.conform.calling import (
     PROPERTIES,
     answers,
+    lasting,
     records,
     refusals,
     relaying,
@@ -28,7 +29,7 @@ def _call(record, *, ended=True):
 
 def test_the_whole_is_its_parts():
     """Each module's properties are tried, in the order of the report."""
-    parts = (records, refusals, answers, relaying, surroundings, secrets, sessions)
+    parts = (records, refusals, answers, relaying, surroundings, secrets, sessions, lasting)
     assert tuple(one for part in parts for one in part.PROPERTIES) == PROPERTIES
 
 
@@ -52,6 +53,16 @@ def test_a_record_that_is_not_exact(calls, seen):
     assert seen in caught.value.seen
     assert caught.value.given == ATTEMPT.wire
     assert caught.value.recipe.startswith("printf 'EHLO client.example")
+
+
+def test_what_was_said_before_is_shown():
+    """The line by which it is seen by hand has the whole session, and a checker that says no to its first part."""
+    caller = Caller(["server"], {}, language=Language.SMTP)
+    with pytest.raises(Violation) as caught:
+        records.require_exact(caller, ATTEMPT, YES, [], (b"",), b"AUTH PLAIN AGEAYg==\r\n")
+    assert caught.value.given == b"AUTH PLAIN AGEAYg==\r\n" + ATTEMPT.wire
+    assert r"client.example\15\nAUTH PLAIN AGEAYg==\15\nAUTH PLAIN AGpvZQB4\15\n" in caught.value.recipe
+    assert "exit 1" in caught.value.recipe
 
 
 @pytest.mark.parametrize("record", [b"joe\0x\0", b"joe\0x\0\0"])

@@ -8,7 +8,7 @@ from checkpw.conform.accounts import Account
 from checkpw.conform.model import NotJudged, Violation
 from checkpw.conform.process import KitFailure, Outcome
 from checkpw.conform.profiles import CVM, DJB
-from checkpw.conform.verifying.target import MARK, RAN, Verifier
+from checkpw.conform.verifying.target import MARK, RAN, TRUE, Verifier, wrong_password
 
 JOE = Account(b"joe", b"secret")
 ENVIRON = {b"PATH": b"/usr/bin:/bin"}
@@ -61,13 +61,17 @@ def test_what_it_may_run_is_there_and_goes_away(stand_in):
         directory = target.directory
         line = target.violation("a", "b", JOE.record, (target.marker,)).recipe
         assert os.fsdecode(directory) not in line
-        assert line.endswith(f"program sh -c 'echo the marker ran; exit {RAN}' sh 3<&0; echo $?")
+        assert line.endswith(f"program /bin/sh -c 'echo the marker ran; exit {RAN}' sh 3<&0; echo $?")
     assert not os.path.exists(directory)
 
 
 @pytest.mark.parametrize(
     ("text", "yes", "prog"),
-    [("exit 1", False, False), ('[ "$1" = true ] && exit 0; exit 111', True, False), ('exec "$@"', True, True)],
+    [
+        ("exit 1", False, False),
+        (f'[ "$1" = {os.fsdecode(TRUE[0])} ] && exit 0; exit 111', True, False),
+        ('exec "$@"', True, True),
+    ],
 )
 def test_what_has_to_hold_before(stand_in, text, yes, prog):
     """A program that never says yes, or runs nothing, cannot be judged by what it runs."""
@@ -87,7 +91,7 @@ def outcome(status, stdout=b""):
 
 def test_answers_are_held_against_the_interface(stand_in):
     """Each kind of answer has its statuses, and a marker that ran is never right."""
-    target = stand_in("exit 0")
+    target = stand_in("exit 1")
     target.must_accept(outcome(0), b"")
     target.must_accept(outcome(42), b"", status=42)
     target.must_reject(outcome(1), b"")
@@ -110,11 +114,35 @@ def test_answers_are_held_against_the_interface(stand_in):
 def test_a_profile_makes_a_dialect_of_it(stand_in):
     """A status that the family is known for is named, and not right."""
     with pytest.raises(Violation) as caught:
-        stand_in("exit 0", profile=CVM).must_reject(outcome(100), b"")
+        stand_in("exit 1", profile=CVM).must_reject(outcome(100), b"")
     assert caught.value.is_dialect
     with pytest.raises(Violation) as caught:
-        stand_in("exit 0", profile=DJB).must_reject(outcome(100), b"")
+        stand_in("exit 1", profile=DJB).must_reject(outcome(100), b"")
     assert not caught.value.is_dialect
+
+
+def test_whatever_says_no_to_a_wrong_password_says_it_everywhere(stand_in):
+    """A status other than 1 is one deviation; a yes and a crash are never taken for a no."""
+    target = stand_in("exit 3")
+    target.must_reject(outcome(3), b"")
+    target.must_refuse(outcome(3), b"")
+    target = stand_in("read -r one <&3; case $one in *joe*) exit 3;; esac; exit 4")
+    assert (target.no, target.unknown) == (3, 4)
+    target.must_reject(outcome(4), b"")
+    for text in ("exit 0", "kill -9 $$"):
+        target = stand_in(text)
+        target.must_reject(outcome(1), b"")
+        for status in (0, -9, 3):
+            with pytest.raises(Violation):
+                target.must_reject(outcome(status), b"")
+
+
+@pytest.mark.parametrize("password", [b"s", b"0ab", b"\xb0", b"secret"])
+def test_a_plain_wrong_password_begins_otherwise(password):
+    """It is as long, and no prefix, case or seventh bit makes it the right one."""
+    wrong = wrong_password(Account(b"joe", password))
+    assert len(wrong) == len(password)
+    assert wrong[0] & 127 != password[0] & 127
 
 
 def test_a_target_takes_a_program_and_an_account():

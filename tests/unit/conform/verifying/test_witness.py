@@ -7,6 +7,8 @@ import pytest
 
 from checkpw.conform.accounts import Account
 from checkpw.conform.model import Violation
+from checkpw.conform.process import State
+from checkpw.conform.shell import ByHand
 from checkpw.conform.verifying import witness
 from checkpw.conform.verifying.target import Verifier
 
@@ -25,6 +27,14 @@ def behind(tmp_path):
             return (*witness.behind(target, target.state(**state)), target)
 
     return look
+
+
+def test_a_state_is_brought_about_by_hand():
+    """Signals, groups and descriptors have commands; what needs none has none."""
+    assert witness.by_hand(State({}, {})) == ByHand()
+    state = State({}, {0: -1, 4: 9, 20: 9}, ignored=frozenset({17}), blocked=frozenset({15}), groups=(0, 7))
+    front = "setpriv --groups 0,7 env --ignore-signal=CHLD env --block-signal=TERM"
+    assert witness.by_hand(state) == ByHand(front=front, redirect="3<&0 4</dev/null 0<&-")
 
 
 def test_what_is_handed_on_is_seen(behind):

@@ -3,7 +3,7 @@
 import pytest
 
 from checkpw.conform.calling import PROPERTIES
-from checkpw.conform.calling.dialects import INTERFACE, PROFILES
+from checkpw.conform.dialects import INTERFACE, PROFILES, find
 
 NEVER = ("answer-never-yes", "relay-not-", "record-plain", "record-login", "refuse-nul", "session-")
 
@@ -15,6 +15,12 @@ def test_what_a_profile_names(profile):
     assert all(profile.deviations.values())
     assert not [name for name in profile.deviations if name.startswith(NEVER)]
     assert bool(profile.deviations) == (profile is not INTERFACE)
+
+
+def test_a_profile_is_found_by_its_name():
+    """And one that there is not, is not."""
+    assert [find(profile.name) for profile in PROFILES] == list(PROFILES)
+    assert find("djb") is None
 
 
 def test_names():

@@ -6,6 +6,7 @@ As with checkpassword programs, a profile makes nothing right: what it names is 
 from checkpw.conform.profiles import Profile
 
 _ANY_STATUS = "any status of the checker but 0 is told as 535"
+_UNDEFINED = "any status of the checker but 0 is told as 535, statuses that the interface does not have included"
 _CONNECTION = "the checker inherits the client's connection, as programs of UCSPI servers do"
 
 INTERFACE = Profile("interface", "callers are held against the interface")
@@ -16,6 +17,7 @@ OFMIPD = Profile(
     deviations={
         "answer-temporary": _ANY_STATUS,
         "answer-misuse": _ANY_STATUS,
+        "answer-other": _UNDEFINED,
         "answer-not-started-temporary": _ANY_STATUS,
         "checker-without-client": _CONNECTION,
         "client-without-output": "1 and 2 of the checker are the client's connection",
@@ -30,6 +32,7 @@ QMAIL_SMTPD = Profile(
         "record-third-field": "without CRAM-MD5 it writes login and password only",
         "answer-temporary": _ANY_STATUS,
         "answer-misuse": _ANY_STATUS,
+        "answer-other": _UNDEFINED,
         "answer-not-started-temporary": _ANY_STATUS,
         "checker-without-client": _CONNECTION,
         "client-without-output": _CONNECTION,
@@ -37,4 +40,15 @@ QMAIL_SMTPD = Profile(
     },
 )
 
-PROFILES: tuple[Profile, ...] = (INTERFACE, OFMIPD, QMAIL_SMTPD)
+VPOPMAIL = Profile(
+    "vpopmail",
+    "a server that knows the statuses of vpopmail's vchkpw",
+    deviations={"answer-other": "3, 12, 13, 15 and 20 to 24 are a no of vchkpw, and told as 535"},
+)
+
+PROFILES: tuple[Profile, ...] = (INTERFACE, OFMIPD, QMAIL_SMTPD, VPOPMAIL)
+
+
+def find(name: str) -> Profile | None:
+    """Return the profile of a name, None for one that there is not."""
+    return next((profile for profile in PROFILES if profile.name == name), None)
