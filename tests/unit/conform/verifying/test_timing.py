@@ -63,6 +63,9 @@ class FakeTarget:
     def needs_yes(self):
         pass
 
+    def shown(self, prog):
+        return [b"./mychecker", *prog]
+
     def ask(self, record, prog, *, pieces):
         self.asked.append(pieces[0])
         return Outcome(1, b"", b"", self.seconds(pieces[0].startswith(b"joe\0")), 1)
