@@ -73,7 +73,7 @@ class FakeTarget:
     def must_reject(self, outcome, record):
         assert outcome.status == 1
 
-    def violation(self, expected, seen, record):
+    def violation(self, expected, seen, record, *, by_hand):
         return Violation(expected, seen, given=record)
 
 
