@@ -3,7 +3,7 @@
 from checkpw.chain import NextProgram
 from checkpw.errors import Rejected, TemporaryFailure
 from checkpw.links import asking, grammar
-from checkpw.links.budgets import Claim, Unusable
+from checkpw.links.budgets import BudgetFile, Claim, Unusable
 from checkpw.peer import Peer, network_of
 
 TYPE_CHECKING = False
@@ -66,8 +66,6 @@ def _choice(environ: dict[bytes, bytes], name: bytes, choices: tuple[bytes, ...]
 def _open_store(url: bytes) -> "Budgets":
     kind, _, place = url.partition(b":")
     if kind == b"file" and place.startswith(b"/") and b"\0" not in place:
-        from checkpw.links.budget_file import BudgetFile
-
         return BudgetFile(place)
     raise TemporaryFailure(f"CHECKPW_LIMIT_STORE={url!a} names no store: want file:/path")
 

@@ -113,7 +113,7 @@ HELPERS |= {f"checkpw.queue.{name}" for name in ("nexthop", "transaction", "smtp
 
 LINKS = {f"checkpw.links.{name}" for name in ("any", "checkgroup", "checknotroot", "limit", "log")}
 HELPERS |= {"checkpw.links"}
-HELPERS |= {f"checkpw.links.{name}" for name in ("asking", "budget_file", "budgets", "grammar", "telling")}
+HELPERS |= {f"checkpw.links.{name}" for name in ("asking", "budgets", "grammar", "telling")}
 
 THIRD_PARTY = {
     "click": "checkpw.cli.",

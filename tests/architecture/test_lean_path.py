@@ -143,7 +143,7 @@ LINKS = {
     "checknotroot": {*OURS_ALWAYS, "checkpw.links", "checkpw.links.checknotroot"},
     "checkpw-any": {*WRAPPER, *VERDICT, "checkpw.links.any"},
     "checkpw-limit": {
-        *(*WRAPPER, "checkpw.links.limit", "checkpw.links.budgets", "checkpw.links.budget_file", "checkpw.peer"),
+        *(*WRAPPER, "checkpw.links.limit", "checkpw.links.budgets", "checkpw.peer"),
     },
     "checkpw-log": {*WRAPPER, *TELLING, *VERDICT, "checkpw.links.log"},
 }

@@ -3,7 +3,7 @@
 import pytest
 from pages import page
 
-from checkpw.links import budget_file, limit, log
+from checkpw.links import budgets, limit, log
 
 LIMIT, LOG = page("checkpw-limit"), page("checkpw-log")
 
@@ -45,10 +45,10 @@ def test_the_file_is_that_of_the_page():
     """Where it is, how large it gets, and how long its lock is waited for."""
     assert default(LIMIT, "CHECKPW_LIMIT_STORE").encode() == limit.DEFAULT_STORE
     text = " ".join(LIMIT.part("The file"))
-    assert f"the size of {budget_file.PAGES * budget_file.PAGE_BYTES // 2**20} MiB" in text
-    assert f"room for {budget_file.PAGES * budget_file.PAGE_BYTES // budget_file.ENTRY_BYTES} keys" in text
-    assert f"locked for {budget_file.PATIENCE:g} seconds" in text
-    assert "a sixteenth later" in " ".join(LIMIT.lines) and budget_file.SLICES == 16
+    assert f"the size of {budgets.PAGES * budgets.PAGE_BYTES // 2**20} MiB" in text
+    assert f"room for {budgets.PAGES * budgets.PAGE_BYTES // budgets.ENTRY_BYTES} keys" in text
+    assert f"locked for {budgets.PATIENCE:g} seconds" in text
+    assert "a sixteenth later" in " ".join(LIMIT.lines) and budgets.SLICES == 16
 
 
 def test_the_log_goes_where_the_page_says():

@@ -15,9 +15,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, multiple, rule
 
-from checkpw.links import budget_file
-from checkpw.links.budget_file import BudgetFile
-from checkpw.links.budgets import Claim, Unusable
+from checkpw.links import budgets
+from checkpw.links.budgets import BudgetFile, Claim, Unusable
 
 ROOT = str(pathlib.Path(__file__).parents[3])
 NOW = 1_800_000_000.0
@@ -280,7 +279,7 @@ def _zeros(path):
 
 
 def _short(path):
-    pathlib.Path(os.fsdecode(path)).write_bytes(budget_file.MAGIC)
+    pathlib.Path(os.fsdecode(path)).write_bytes(budgets.MAGIC)
 
 
 def _no_directory(path):
@@ -313,7 +312,7 @@ def test_a_file_that_may_not_grow_is_unusable(begin, path, tmp_path):
     script = f"""
 import resource, sys
 sys.path.insert(0, {ROOT!r})
-from checkpw.links.budget_file import BudgetFile
+from checkpw.links.budgets import BudgetFile
 from checkpw.links.budgets import Claim, Unusable
 resource.setrlimit(resource.RLIMIT_FSIZE, ({begin}, {begin}))
 try:
@@ -363,7 +362,7 @@ def test_no_descriptor_is_kept(store):
 @pytest.fixture
 def crowded(monkeypatch):
     """Have all keys fall into one page, which has room for 64."""
-    monkeypatch.setattr(budget_file, "PAGES", 1)
+    monkeypatch.setattr(budgets, "PAGES", 1)
 
 
 def test_a_full_table_is_unusable_until_time_has_passed(crowded, store, clock):
@@ -428,7 +427,7 @@ def test_an_entry_with_another_window_is_none(store, path, clock):
     spend(store, claims(), TRIES)
     at = _entry(path)
     with open(path, "r+b") as file:
-        file.seek(at + budget_file.SECONDS_AT)
+        file.seek(at + budgets.SECONDS_AT)
         file.write(bytes(4))
     spend(store, claims(), TRIES)
     clock.now += WINDOW * 17 / 16
@@ -460,16 +459,16 @@ class _Posix:
         self._functions = functions
 
     def __getattr__(self, name):
-        return self._functions.get(name) or getattr(budget_file_posix, name)
+        return self._functions.get(name) or getattr(real_posix, name)
 
 
-budget_file_posix = budget_file.posix
+real_posix = budgets.posix
 
 
 def test_half_a_write_is_unusable(store, monkeypatch):
     """What is written only in part is trouble, and nothing that goes unnoticed."""
     spend(store, claims(), 1)
-    monkeypatch.setattr(budget_file, "posix", _Posix(pwrite=lambda _file, data, _at: len(data) - 1))
+    monkeypatch.setattr(budgets, "posix", _Posix(pwrite=lambda _file, data, _at: len(data) - 1))
     with pytest.raises(Unusable, match="took half"):
         store.debit(claims())
 
@@ -477,7 +476,7 @@ def test_half_a_write_is_unusable(store, monkeypatch):
 def test_the_disk_is_waited_for_once(store, monkeypatch):
     """A new file's secret is on disk before it is used, and no login waits for the disk after that."""
     synced = []
-    monkeypatch.setattr(budget_file, "posix", _Posix(fsync=synced.append))
+    monkeypatch.setattr(budgets, "posix", _Posix(fsync=synced.append))
     for _ in range(3):
         store.credit(store.debit(claims()))
     assert len(synced) == 1
@@ -537,7 +536,7 @@ class _Deadly:
         self._after = after
 
     def __getattr__(self, name):
-        found = getattr(budget_file_posix, name)
+        found = getattr(real_posix, name)
         if not callable(found) or isinstance(found, type):
             return found
 
@@ -570,7 +569,7 @@ def test_a_process_may_be_killed_at_any_call(path, begins_with, after, monkeypat
             spend(store, wanted, 1)
 
         def work(calls=calls, store=store):
-            budget_file.posix = _Deadly(calls, after=after)
+            budgets.posix = _Deadly(calls, after=after)
             store.credit(store.debit(wanted))
             return 0
 
