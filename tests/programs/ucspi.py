@@ -92,7 +92,8 @@ class UcspiTls:
     def _end(self):
         self.hang_up()
         with contextlib.suppress(OSError):
-            self._network.shutdown(socket.SHUT_RDWR)
+            # SSLSocket's own shutdown() also takes TLS away, under the thread's feet: unwrap() is a ValueError then.
+            socket.socket.shutdown(self._network, socket.SHUT_RDWR)
         if self._thread.ident is not None:
             self._thread.join(PATIENCE)
         for end in (self.client, self.plain, self._network, self.control, self.writes, self.reads, *self._theirs):
