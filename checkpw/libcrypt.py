@@ -15,9 +15,11 @@ def find(name: str) -> "Callable[..., Any] | None":
 
     # Debian's name, Fedora's and Arch's, the development link, and the libc itself (musl). Not
     # find_library: it starts ldconfig and a compiler, 20 ms.
-    for library in ("libcrypt.so.1", "libcrypt.so.2", "libcrypt.so", None):
+    for library in ("libcrypt.so.1", "libcrypt.so.2", "libcrypt.so", ""):
         try:
-            found: Callable[..., Any] = getattr(ctypes.CDLL(library), name)
+            # cdll keeps what it has loaded; each CDLL() would make classes that only the collector gets rid of.
+            loaded = ctypes.cdll[library] if library else ctypes.CDLL(None)
+            found: Callable[..., Any] = getattr(loaded, name)
         except (OSError, AttributeError):
             continue
         found.restype = ctypes.c_char_p  # type: ignore[attr-defined]

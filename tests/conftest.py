@@ -1,6 +1,7 @@
 """What every kind of test shares: the command line of the test run, and its summary."""
 
 import contextlib
+import gc
 import os
 import pathlib
 import re
@@ -60,6 +61,25 @@ def refuse(request):
         pytest.skip(reason)
 
     return end
+
+
+@pytest.fixture
+def garbage():
+    """Give the function that calls another and says how many objects only Python's collector can free since then.
+
+    A server that leaves some for each client grows until the collector looks at everything, which takes it ever longer.
+    """
+
+    def count(act):
+        gc.collect()
+        gc.disable()
+        try:
+            act()
+            return gc.collect()
+        finally:
+            gc.enable()
+
+    return count
 
 
 @pytest.fixture(scope="session")

@@ -290,6 +290,7 @@ class Parts:
         else:
             key = tickets.load_key(self._key)
         self._forget_what_is_not_for(role, keeps_listeners=keeps_listeners)
+        gc.freeze()  # what is inherited stays: looking through it for garbage would make each page of it our own
         if role in self._wishes.identities:
             privileges.become(*self._wishes.identities[role])
         confine.name(b"submissiond-" + NAMES[role])

@@ -107,12 +107,12 @@ class _Reader:
         self._has_host = False
         self._name: list[bytes] = []
         self._may_join = True  # a word here belongs to the address to its right
-        self._take = self._take_in_list
+        self._take = _Reader._take_in_list  # not bound: a reader that holds itself would wait for the collector
 
     def read(self, tokens: list[bytes]) -> None:
         """Take all tokens of a list."""
         for token in reversed(tokens):
-            self._take(token)
+            self._take(self, token)
 
     def _take_in_list(self, token: bytes) -> None:
         if token in _BLANKS:
@@ -135,21 +135,21 @@ class _Reader:
         elif token == b">":
             self.end_address()
             self._address = []  # <> is an address as well
-            self._take = self._take_in_angle
+            self._take = _Reader._take_in_angle
         else:
-            self._take = self._take_in_name
+            self._take = _Reader._take_in_name
 
     def _take_in_angle(self, token: bytes) -> None:
         if token == b"<":
-            self._take = self._take_in_name
+            self._take = _Reader._take_in_name
         elif token == b":":
-            self._take = self._take_in_route
+            self._take = _Reader._take_in_route
         else:
             self._spell(token)
 
     def _take_in_route(self, token: bytes) -> None:
         if token == b"<":
-            self._take = self._take_in_name
+            self._take = _Reader._take_in_name
         else:
             self._say(token)
 
@@ -159,7 +159,7 @@ class _Reader:
             return
         self.end_address()
         self._may_join = True
-        self._take = self._take_in_list
+        self._take = _Reader._take_in_list
         self._take_in_list(token)
 
     def _spell(self, token: bytes) -> None:

@@ -26,6 +26,10 @@ PATIENCE = 0.05
 """Seconds between two looks at a child where there is no pidfd to wait on."""
 
 
+def _call_nobody() -> None:
+    """Stand in for who does not want to be called any more."""
+
+
 class Timer:
     """The one time limit that something has at a time, without a timer for each wait.
 
@@ -58,8 +62,9 @@ class Timer:
         self._at = None
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Let go of everything, also of who is to be called: it holds us, and only the collector would free both."""
         self._at = None
+        self._expired = _call_nobody
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None

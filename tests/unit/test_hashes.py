@@ -232,6 +232,11 @@ def test_bcrypt_reads_72_bytes_with_libcrypt_and_with_the_package(monkeypatch):
     assert not hashes.verify(stored, b"p" * 71)
 
 
+def test_libcrypt_is_loaded_once():
+    """A second hash finds what the first has found: loading makes classes, which only the collector frees."""
+    assert libcrypt.find("crypt_r") is libcrypt.find("crypt_r") is not None
+
+
 @pytest.mark.parametrize("stored", [FOREIGN[7], FOREIGN[8], FOREIGN[9], FOREIGN[11], FOREIGN[14]], ids=repr)
 def test_without_libcrypt_the_packages_step_in(monkeypatch, stored):
     """On a machine without libcrypt the common forms are verified by bcrypt and passlib."""

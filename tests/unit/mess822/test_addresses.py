@@ -95,3 +95,9 @@ def test_join():
     """Lists of several fields are one list; a name at the end of one goes to a nameless address behind it."""
     lists = [[(None, b"a@b"), (b"g", None)], [], [(None, b"c@d"), (b"h", None)], [(b"x", b"e@f")]]
     assert join(lists) == [(None, b"a@b"), (b"g", b"c@d"), (b"h", None), (b"x", b"e@f")]
+
+
+def test_reading_leaves_nothing_to_the_collector(garbage):
+    """Each way through a list, and nothing that holds itself."""
+    text = b"Joe <@relay:joe@example.org>, (a comment) ann, all: bob;"
+    assert garbage(lambda: parse_list(text)) == 0

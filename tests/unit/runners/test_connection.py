@@ -491,6 +491,20 @@ def iter_steps(operation):
     yield operation
 
 
+def test_a_connection_that_is_closed_leaves_nothing_to_the_collector(runner, garbage):
+    """It had a time limit that was set, and that would have called it."""
+
+    def serve():
+        ours, theirs = socket.socketpair()
+        runner.connection = Connection(runner.loop, ours, None, Handshakes(1))
+        runner.start(iter_steps(Receive(PATIENCE)))
+        runner.connection.close()
+        runner.connection = None
+        theirs.close()
+
+    assert garbage(serve) == 0
+
+
 def test_what_an_idle_connection_costs(runner):
     """Ten thousand clients that say nothing are to fit: a connection and its drive take a few KiB at most."""
     pairs = [socket.socketpair() for _ in range(50)]
