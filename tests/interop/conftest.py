@@ -172,6 +172,17 @@ class Server:
 
 
 @contextlib.contextmanager
+def run_postfix(program, configuration, ports, directory):
+    """Run Postfix for the block. Its master leaves the group that a server's end kills: it has to be told to stop."""
+    with Server([program, "-c", configuration, "start-fg"], ports, directory, {}) as server:
+        try:
+            yield server
+        finally:
+            stop = [program, "-c", configuration, "stop"]
+            subprocess.run(stop, check=True, capture_output=True, timeout=_PATIENCE)
+
+
+@contextlib.contextmanager
 def make_directory():
     """Make a directory which unprivileged peers can enter (pytest's own they cannot), for the block.
 
@@ -185,8 +196,11 @@ def make_directory():
 
 @pytest.fixture(scope="session")
 def loopback():
-    """Give what it takes to run a server: `port()`, `directory()`, `server(argv, ports, directory, environment)`."""
-    return types.SimpleNamespace(port=reserve_port, directory=make_directory, server=Server)
+    """Give what it takes to run a server: `port()`, `directory()`, `server(argv, ports, directory, environment)`.
+
+    And `postfix(program, configuration, ports, directory)`.
+    """
+    return types.SimpleNamespace(port=reserve_port, directory=make_directory, server=Server, postfix=run_postfix)
 
 
 @pytest.fixture(scope="session")

@@ -247,7 +247,7 @@ def postfix(peer, refuse, loopback):
             argv = [smtp_sink, "-u", "nobody", "-d", "arrived/message.", f"127.0.0.1:{sink}", "10"]
             with (
                 loopback.server(argv, [sink], directory, {}),
-                loopback.server([program, "-c", directory / "etc", "start-fg"], [port], directory, {}) as server,
+                loopback.postfix(program, directory / "etc", [port], directory) as server,
             ):
                 yield server, directory / "arrived"
 

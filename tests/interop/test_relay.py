@@ -313,13 +313,8 @@ def postfix(root, peer, loopback):
         main = MAIN_CF.format(directory=directory, uid=nobody.pw_uid, gid=nobody.pw_gid)
         (directory / "main.cf").write_text(main, encoding="utf-8")
         (directory / "master.cf").write_text(MASTER_CF.format(plain=plain, wrapped=wrapped), encoding="ascii")
-        argv = [program, "-c", directory, "start-fg"]
-        with loopback.server(argv, [plain, wrapped], directory, {}) as server:
-            try:
-                yield Postfix(server, directory, plain, wrapped)
-            finally:  # its master has left the group that the server's end kills
-                stop = [program, "-c", directory, "stop"]
-                subprocess.run(stop, check=True, capture_output=True, timeout=PATIENCE)
+        with loopback.postfix(program, directory, [plain, wrapped], directory) as server:
+            yield Postfix(server, directory, plain, wrapped)
 
 
 @pytest.mark.parametrize("how", ["never", "may", "verify", "smtps"])

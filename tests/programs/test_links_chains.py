@@ -283,6 +283,8 @@ def test_the_asked_checker_finds_what_it_finds_without_the_link(wrapper, surroun
     (pid,) = tools.wait_until(lambda: children.read_text().split(), "it asks")
     tools.wait_until(lambda: waits(pid, "cat"), "it is asked")
     seen = [compared(tools.look_at(found)) for found in (alone.pid, int(pid))]
+    link.terminate()  # and with it the checker, which nobody else would end
+    link.wait(tools.patience)
     (argv, environ, limits, cwd, descriptors, signals, rest), asked = seen
     assert asked[0] == argv
     assert asked[1] == environ

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import time
 
 import pytest
 
@@ -73,16 +75,20 @@ def test_a_witness_that_is_not_run_is_a_violation(behind):
         behind("kill -9 $$")
 
 
-def test_secrets_are_looked_for(behind, tmp_path):
+def test_secrets_are_looked_for():
     """They are found in arguments and environment, but for what was given."""
-    import subprocess
-
-    with subprocess.Popen(["sleep", "600"], env={"S": "secret-word"}, executable="/bin/sleep") as process:
+    process = subprocess.Popen(["sleep", "600"], env={"S": "secret-word"}, executable="/bin/sleep")
+    try:
+        # Popen returns as soon as there is another program; where its environment is, the kernel knows a moment later.
+        while witness.state_of(process.pid) != b"S":
+            time.sleep(0.01)
         assert witness.shows(process.pid, b"secret-word", frozenset()) == "environ"
         assert witness.shows(process.pid, b"secret-word", frozenset({b"S=secret-word"})) == ""
         assert witness.shows(process.pid, b"600", frozenset()) == "cmdline"
         assert witness.shows(process.pid, b"no-such", frozenset()) == ""
         assert witness.descendants(process.pid) == [process.pid]
         assert process.pid in witness.descendants(os.getpid())
+    finally:
         process.kill()
+        process.wait()
     assert witness.shows(process.pid, b"secret", frozenset()) == ""
