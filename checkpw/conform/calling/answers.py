@@ -147,9 +147,9 @@ def children_ignored(caller: Caller, trials: Trials) -> None:
 
 
 def hanging(caller: Caller, trials: Trials) -> None:
-    """A checker that hangs, before or after it reads, is given up."""
+    """A checker that hangs, before or after it reads, is given up, and so is one that does not end when it is told."""
     attempt = caller.log_in()
-    known = (Answer(hangs=True), Answer(hangs=True, reads=False))
+    known = (Answer(hangs=True), Answer(hangs=True, reads=False), Answer(hangs=True, ignores=True))
     began = time.monotonic()
     with ExitStack() as stack:
         clients = caller.sessions(known, stack)

@@ -23,6 +23,7 @@ class Answer:
         errors: what it writes on descriptor 2.
         holds: whether it waits for `Session.release` before it ends.
         hangs: whether it never ends by itself.
+        ignores: whether it ignores SIGTERM.
         stays: whether it leaves a process behind that holds its descriptors open.
     """
 
@@ -34,11 +35,12 @@ class Answer:
     errors: bytes = b""
     holds: bool = False
     hangs: bool = False
+    ignores: bool = False
     stays: bool = False
 
     def __str__(self) -> str:
         if self.hangs:
-            end = "hangs"
+            end = "hangs and ignores SIGTERM" if self.ignores else "hangs"
         elif self.signal:
             end = f"is killed by {signal.Signals(self.signal).name}"
         else:
@@ -61,6 +63,7 @@ class Answer:
             "print2": self.errors.hex(),
             "hold": "yes" if self.holds else "no",
             "hang": "yes" if self.hangs else "no",
+            "ignore": "yes" if self.ignores else "no",
             "stay": "yes" if self.stays else "no",
             "end": f"signal:{self.signal}" if self.signal else f"exit:{self.status}",
         }
@@ -73,6 +76,7 @@ class Answer:
         words += [f"printf {quote_printf(self.output)}"] if self.output else []
         words += [f"printf {quote_printf(self.errors)} >&2"] if self.errors else []
         words += ["sleep 9999 &"] if self.stays else []
+        words += ["trap '' TERM"] if self.ignores else []
         if self.hangs:
             words.append("sleep 9999")
         elif self.signal:

@@ -123,6 +123,8 @@ def _act(directory: str, script: dict[str, str], argv: list[bytes], environ: lis
                 text = text[os.write(number, text) :]
             except OSError:
                 break  # closed, or nobody reads: no concern of a checker
+    if script.get("ignore") == "yes":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if script.get("stay") == "yes" and os.fork() == 0:
         _wait(directory, "never")
         os._exit(0)

@@ -189,6 +189,7 @@ MUTANTS = (
         _before(REAPS, "if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:", "    return 0"),
     ),
     _smtp("no limit of time", "answer-hang", ("poller.poll(SECONDS * 1000)", "poller.poll()")),
+    _smtp("a checker that is late is only asked to end", "answer-hang", ("signal.SIGKILL", "signal.SIGTERM")),
     _smtp("who does not read is believed", "answer-unread", WAITS_TO_WRITE, (UNREAD, "        return 0\n")),
     _smtp(
         "a broken pipe ends the session", "answer-unread", WAITS_TO_WRITE, (UNREAD, "        raise Gone from None\n")
@@ -360,6 +361,7 @@ MISSED_AT_FIRST = {
     "padding alone ends the session": "a closed connection was taken for a refusal, and `=` alone was not tried",
     "giving up is told twice": "one reply was read, and the session ended",
     "a line that is too long is forgotten, and its end is not": "there were no long lines but those of a login",
+    "a checker that is late is only asked to end": "the checker that hung did as SIGTERM told it",
     "a descriptor is lost in each attempt": "sessions were short, and nobody counted",
 }
 """Mutants that an earlier version of the kit let pass, and what it lacked."""
