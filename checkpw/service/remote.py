@@ -46,23 +46,21 @@ class Pass:
 class RemoteChecker:
     """Has the verifier check logins, for one client."""
 
-    __slots__ = ("_environ", "_pass", "_timeout")
+    __slots__ = ("_pass", "_timeout")
 
-    def __init__(self, environ: dict[bytes, bytes], pass_: Pass, timeout: float) -> None:
+    def __init__(self, pass_: Pass, timeout: float) -> None:
         """Ask for one client.
 
         Args:
-            environ: what is known about the client (`words.ORIGIN`).
             pass_: gets the ticket.
             timeout: seconds for an answer; the verifier has its own limits, and this is for one that hangs.
         """
-        self._environ = environ
         self._pass = pass_
         self._timeout = timeout
 
-    def ask(self, credentials: Credentials) -> Steps[Answer]:
-        """Return the verifier's answer; TEMPORARY if there is none."""
-        request = [words.CHECK, credentials.encode(), words.pack_origin(self._environ)]
+    def ask(self, credentials: Credentials, known: dict[bytes, bytes]) -> Steps[Answer]:
+        """Return the verifier's answer; TEMPORARY if there is none. Of what is known, it is told `words.ORIGIN`."""
+        request = [words.CHECK, credentials.encode(), words.pack_origin(known)]
         try:
             answered: Answered = yield Ask(VERIFIER, request, self._timeout)
         except TimedOut:

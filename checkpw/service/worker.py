@@ -325,7 +325,7 @@ class Worker:
             rules.policies[requires_tls, ip in rules.relay_from],
             peer,
             self._make_door(pass_),
-            RemoteChecker(environ, pass_, rules.checker_timeout) if rules.asks_for_logins else None,
+            RemoteChecker(pass_, rules.checker_timeout) if rules.asks_for_logins else None,
             environ,
             names=self._names,
             log=log,

@@ -326,6 +326,23 @@ exit 0"""
     assert max(map(int, most.read_text().split())) == 2
 
 
+@pytest.mark.parametrize("kind", [",plain", "", ",tls"])
+def test_a_checker_is_told_of_the_client(site, tls, script, kind):
+    """It knows the address, and TLS, however that began."""
+    checker = script("telling", 'echo "$TCPREMOTEIP $SSL_PROTOCOL $SSL_TLS_SNI" >&2; exit 1', site.directory)
+    server = site.serve(*tls, listen=(kind,), chain=(str(checker), "true"))
+    with Client(server.place) as client:
+        if kind == ",tls":
+            client.secure()
+        client.hello()
+        if kind == "":
+            client.ask(b"STARTTLS")
+            client.secure()
+        assert client.login().startswith(b"535 ")
+    said = "127.0.0.1  " if kind == ",plain" else "127.0.0.1 TLSv1.3 mail.example"
+    assert server.wait_for("checker")["says"] == said
+
+
 # --- the queue
 
 
