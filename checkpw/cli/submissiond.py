@@ -178,6 +178,10 @@ def command(environ: dict[bytes, bytes], /, **options: Any) -> int:
         for line in counters.render(shared.tally):
             log(line)
 
+    def stop_listening() -> None:
+        for listener in shared.listeners:
+            listener.close()
+
     around = Surroundings(
         make_plan=lambda: make_plan(wishes, shared),
         fork=_fork,
@@ -186,14 +190,14 @@ def command(environ: dict[bytes, bytes], /, **options: Any) -> int:
         worker_died=shared.died,
         is_alive=lambda slot: shared.beats.age(slot) < HUNG,
         print_counters=print_counters,
+        stop_listening=stop_listening,
         slots=slots,
         drain_time=wishes.drain_time,
     )
     try:
         return Supervisor(around).run()
     finally:
-        for listener in shared.listeners:
-            listener.remove_file()
+        stop_listening()
 
 
 def _fork(name: str, function: Callable[[], int]) -> int:

@@ -183,6 +183,8 @@ class Worker:
             return
         self._is_draining = True
         self._stop_accepting()
+        for listener in self._listeners:
+            listener.socket.close()  # when nobody has it open any more, clients are refused and need not wait
         self._loop.call_later(seconds, self._end_sessions)
         self._end_if_alone()
 
