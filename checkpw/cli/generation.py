@@ -113,7 +113,7 @@ class Parts:
         }
         self._checker = settings.read_checker(environment, wishes.checker, wishes.environ)
         self._is_ours = self._checker is not None and verification.is_ours(
-            self._checker.argv, wishes.environ, os.fsencode(sys.argv[0])
+            self._checker.argv, wishes.environ, wishes.launcher
         )
         self._hop = next_hop(wishes.environ.get(b"OFMIPD_QUEUE", b""))
         self._door: Door
@@ -126,7 +126,6 @@ class Parts:
                 self._relay = self._door = open_relay(environment, self._hop, wishes.hostname, dial)
             except OSError as error:
                 raise TemporaryFailure(f"unable to read certificates for the next hop: {error.strerror}") from None
-        self._names: Names | None = settings.open_names(wishes.name_cdb)
         self._context = certificates.load(wishes.certificates) if wishes.certificates else None
         for line in certificates.expiring(wishes.certificates, time.time()):
             _log("warning", line)
@@ -136,6 +135,8 @@ class Parts:
                 import checkpw.service.metrics  # noqa: F401  now, while there are files
             except ImportError:
                 raise TemporaryFailure("prometheus_client is not installed: want checkpw[metrics]") from None
+        # Last, so that settings which make no sense leave nothing open in the supervisor.
+        self._names: Names | None = settings.open_names(wishes.name_cdb)
         self._key = tickets.shared_key()
 
     def close(self) -> None:

@@ -97,6 +97,32 @@ def test_new_accounts_controls_and_names(site, programs):
     assert b"Old@sender.example" not in new
 
 
+def test_paths_are_relative_to_where_the_server_was_started(site, programs, script, make_certificate):
+    """Also where the door changes to another directory, and at each reload."""
+    certificate, key = make_certificate("relative")
+    shutil.copy(certificate, site.directory / "cert.pem")
+    shutil.copy(key, site.directory / "key.pem")
+    _make_names(programs, site.directory / "names.cdb", "a@here.example:Ann:ann@sender.example:\n")
+    home, note = site.directory / "qmail", site.place / "note"
+    home.mkdir()
+    queue = script("queue", f"pwd >>{note}; cat >/dev/null; tr '\\0' ' ' <&1 >>{note}", site.directory)
+    server = site.serve(
+        *("--tls-cert", "cert.pem", "--tls-key", "key.pem"),
+        arguments=("names.cdb", "mail.example", "checkpassword", "true"),
+        door="",
+        environ={"OFMIPD_QMAIL": home, "QMAILQUEUE": queue},
+        cwd=site.directory,
+    )
+    for _ in range(2):
+        with Client(server.place) as client:
+            client.hello()
+            client.login()
+            assert client.message().startswith(b"250 ")
+        assert note.read_text().startswith(f"{home}\nFann@sender.example Tb@there.example ")
+        note.unlink()
+        server.reload()
+
+
 BREAKAGES = {
     "a certificate that is gone": lambda site, place: place.unlink(),
     "a certificate of nonsense": lambda site, place: place.write_bytes(b"\xff\0nonsense"),
@@ -120,11 +146,12 @@ def test_broken_settings_leave_the_server_as_it_is(site, make_certificate, progr
     server = site.serve(
         *("--tls-cert", place, "--tls-key", key), arguments=(names, "mail.example", "checkpassword", "true")
     )
-    first = server.children()
+    first, opened = server.children(), look_at(server.pid).descriptors
     BREAKAGES[breakage](site, place)
     server.tell(signal.SIGHUP)
     server.wait_for_words("stays with what it has: ")
     assert server.children() == first
+    assert look_at(server.pid).descriptors == opened
     with Client(server.place) as client:
         client.hello()
         assert client.login().startswith(b"235 ")
