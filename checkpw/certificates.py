@@ -213,8 +213,9 @@ def _context(pairs: "list[Pair]", minimum: ssl.TLSVersion) -> ssl.SSLContext:
     context.minimum_version = minimum
     context.set_ciphers(CIPHERS)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_RENEGOTIATION
-    # No session is resumed: mail clients connect seldom, and a ticket of TLS 1.2 holds the keys of its session under
-    # one that every worker has (RFC 5077 section 5.5).
+    # No tickets: mail clients connect seldom, and a ticket of TLS 1.2 holds the keys of its session under one that
+    # every worker has (RFC 5077 section 5.5). So no session of TLS 1.3 is resumed. Of TLS 1.2 OpenSSL resumes those
+    # that it finds in its memory (SSL_CTX_set_session_cache_mode(3)), and Python has no way to tell it otherwise.
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
     for certificate, key in pairs:

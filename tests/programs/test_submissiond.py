@@ -83,6 +83,22 @@ def test_starttls(site, tls, version):
     assert server.wait_for("tls")["protocol"] == version.name.replace("_", ".").replace("TLSv1.", "TLSv1.")
 
 
+def test_no_session_of_tls_1_3_is_resumed(site, tls):
+    """There is nothing in a worker's memory that opens what was recorded before."""
+    server = site.serve(*tls, listen=(",tls",))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    session = None
+    for _ in range(3):
+        with context.wrap_socket(socket.create_connection(server.place), session=session) as client:
+            assert client.recv(100).startswith(b"220 ")
+            assert not client.session_reused
+            session = client.session
+            assert session is None or not session.has_ticket
+
+
 def test_old_tls_is_refused(site, tls):
     server = site.serve(*tls, listen=(",tls",))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
