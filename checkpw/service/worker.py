@@ -178,13 +178,15 @@ class Worker:
         askers.append(asker)
 
     def drain(self, seconds: float) -> None:
-        """Accept nobody any more, and end when all sessions have; after so many seconds they are told to."""
-        if self._is_draining:
-            return
-        self._is_draining = True
-        self._stop_accepting()
-        for listener in self._listeners:
-            listener.socket.close()  # when nobody has it open any more, clients are refused and need not wait
+        """Accept nobody any more, and end when all sessions have; after so many seconds they are told to.
+
+        Said a second time, the time that is over first counts: the supervisor may be gone meanwhile.
+        """
+        if not self._is_draining:
+            self._is_draining = True
+            self._stop_accepting()
+            for listener in self._listeners:
+                listener.socket.close()  # when nobody has it open any more, clients are refused and need not wait
         self._loop.call_later(seconds, self._end_sessions)
         self._end_if_alone()
 

@@ -395,6 +395,18 @@ def test_nobody_stays_without_a_supervisor(site, script, chain):
     server.is_gone()
 
 
+def test_nobody_stays_without_a_supervisor_that_had_begun_to_end(site):
+    server = site.serve("--drain-time", "1000")
+    client = _in_data(site, server)
+    server.tell(signal.SIGTERM)
+    wait_until(lambda: _is_refused(server.place), "the beginning of the end")
+    server.process.kill()
+    server.process.wait()
+    assert client.reply().startswith(b"421 ")
+    server.is_gone()
+    assert site.queued() == []
+
+
 def test_the_end_before_the_server_is_ready(site):
     server = site.start()
     wait_until(lambda: server.children().get("worker"), server.log)
