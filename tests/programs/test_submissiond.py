@@ -279,18 +279,23 @@ def test_without_a_checker_nobody_logs_in(site):
 
 
 def test_a_wrong_password_makes_nobody_else_wait(site):
-    server = site.serve(environ={"OFMIPD_AUTH_DELAY": "1"})
+    server = site.serve("--drain-time", "0", environ={"OFMIPD_AUTH_DELAY": "20"})
     with Client(server.place) as guesser, Client(server.place) as client:
         guesser.hello()
         client.hello()
-        began = time.monotonic()
         guesser.send(plain(b"joe", b"wrong") + b"\r\n")
         server.wait_for("auth", verdict="rejected")
         assert client.login().startswith(b"235 ")
         assert client.message().startswith(b"250 ")
-        assert time.monotonic() - began < 0.9
         assert guesser.is_silent(0)
-        assert guesser.reply().startswith(b"535 ")
+
+
+def test_a_wrong_password_is_told_late(site):
+    server = site.serve(environ={"OFMIPD_AUTH_DELAY": "1"})
+    with Client(server.place) as client:
+        client.hello()
+        began = time.monotonic()
+        assert client.login(b"joe", b"wrong").startswith(b"535 ")
         assert time.monotonic() - began >= 0.95
 
 
