@@ -22,6 +22,7 @@ from checkpw import certificates, chain, confine, privileges, tickets
 from checkpw.budget import Budget
 from checkpw.cli import exits, settings, verification
 from checkpw.cli.relaying import CONNECT_TIMEOUT, next_hop, open_relay
+from checkpw.cli.shared import read_checker_timeout, read_queue_timeout
 from checkpw.errors import TemporaryFailure
 from checkpw.logline import render
 from checkpw.operations import OPENER, VERIFIER
@@ -219,7 +220,7 @@ class Parts:
             relay_from=wishes.relay_from,
             proxy_from=wishes.proxy_from,
             context=self._context,
-            checker_timeout=2 * self._wishes.environment().seconds(b"OFMIPD_CHECKER_TIMEOUT", 30.0) + 5,
+            checker_timeout=2 * read_checker_timeout(self._wishes.environment()) + 5,
             asks_for_logins=self._checker is not None,
             session_time=options["session_time"],
             connections=min(options["max_connections"], self._most_clients),
@@ -271,8 +272,8 @@ class Parts:
     def _make_door(self, pass_: Pass) -> Door:
         if self._hop is not None:
             return self._door
-        timeout = 2 * self._wishes.environment().seconds(b"OFMIPD_QUEUE_TIMEOUT", 600.0) + 5
-        return RemoteDoor(pass_, timeout, carries_smtputf8=self._door.carries_smtputf8)
+        timeout = read_queue_timeout(self._wishes.environment())
+        return RemoteDoor(pass_, timeout, 2 * timeout + 5, carries_smtputf8=self._door.carries_smtputf8)
 
     def _loop(self) -> asyncio.AbstractEventLoop:
         loop = self._new_loop()
