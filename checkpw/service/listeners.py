@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -93,7 +94,8 @@ class Listener:
         self.socket.close()
         file, self._file = self._file, None  # whose number another file may have from now on
         if file is not None and _identity(self.name) == file:
-            os.unlink(self.name)
+            with contextlib.suppress(OSError):  # who may not remove it leaves it: the next start takes its place
+                os.unlink(self.name)
 
     @property
     def is_tls(self) -> bool:
