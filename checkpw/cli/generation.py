@@ -308,7 +308,8 @@ class Parts:
             gc.collect()
             if self._names is not None:
                 self._names.close()
-        os.close(self._key)
+        for descriptor in (self._key, *self._shared.strange):
+            os.close(descriptor)
         if not keeps_listeners:
             for listener in self._shared.listeners:
                 listener.socket.close()

@@ -165,11 +165,11 @@ def command(environ: dict[bytes, bytes], /, **options: Any) -> int:
     program that it is to run, usually true. Mail is taken from who has logged in, and from --relay-from.
     """
     activated = notify.take_activated(environ, os.getpid())
+    strange = {*chain.keep_to_ourselves()} - {listening.fileno() for _, listening in activated}
     notifier = notify.Notifier(environ, os.getpid())
     wishes = Wishes(options, environ)
     slots = GENERATIONS * wishes.workers
-    shared = Shared(listeners_of(wishes, activated), metrics_listeners(wishes), slots)
-    chain.keep_to_ourselves()
+    shared = Shared(listeners_of(wishes, activated), metrics_listeners(wishes), slots, strange)
 
     def log(words: str) -> None:
         logsink.tell(render(PROGRAM, {"pid": os.getpid(), "event": "server", "text": words}), shared.log)

@@ -23,6 +23,10 @@ from checkpw.service.generations import METRICS, WORKER_ROLE
 from checkpw.service.listeners import Listener, Wanted
 from checkpw.tallies import Crowd, Tally
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 FLAGS = {places.TLS, places.STARTTLS, places.PLAIN, "proxy"}
 """What the name of a socket from a service manager may say."""
 
@@ -158,16 +162,21 @@ class Shared:
     Attributes:
         listeners: for clients.
         metrics: for Prometheus; none if nobody wants it.
+        strange: descriptors that were open when the server was started. The supervisor keeps them, because somebody
+            may hold a lock by one (setlock(8)); they are nobody else's business.
         log: a descriptor for lines, that never waits.
         tally, crowd, beats: tables in shared memory.
         budget_key, budget_cells: of the budget for failures, which outlives a generation.
         busy: slots of workers that are there.
     """
 
-    def __init__(self, listeners: list[Listener], metrics: list[socket.socket], slots: int) -> None:
+    def __init__(
+        self, listeners: list[Listener], metrics: list[socket.socket], slots: int, strange: Collection[int] = ()
+    ) -> None:
         """Make the tables; before anything is forked."""
         self.listeners = listeners
         self.metrics = metrics
+        self.strange = strange
         self.log = logsink.open_log()
         names = tuple(dict.fromkeys(listener.name for listener in listeners))
         self.tally = Tally(families(names), slots)
