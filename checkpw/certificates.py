@@ -191,6 +191,14 @@ def load(pairs: "list[Pair]", *, minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_
     return default
 
 
+def let_go(context: ssl.SSLContext) -> None:
+    """Have a context of `load`, and OpenSSL the keys in it, gone as soon as nobody refers to it.
+
+    By the callback that chooses among the others it refers to itself, and would stay until somebody collects garbage.
+    """
+    context.sni_callback = None
+
+
 def _group(name: str, certificates: list[Certificate]) -> tuple[int, ...]:
     """Return the numbers of the certificates for a name: the first for each kind of key."""
     kinds: dict[bytes, int] = {}

@@ -142,10 +142,16 @@ class Parts:
 
     def close(self) -> None:
         """Have nothing of this generation in a process that is none of it."""
-        self._context = None  # with the keys of certificates
+        self._let_go_of_keys()
         if self._names is not None:
             self._names.close()
         os.close(self._key)
+
+    def _let_go_of_keys(self) -> None:
+        """Have none of the keys of certificates, which OpenSSL overwrites."""
+        if self._context is not None:
+            certificates.let_go(self._context)
+            self._context = None
 
     def _policy(self, *, requires_tls: bool, relays: bool) -> Policy:
         environment = self._wishes.environment(OFMIPD_REQUIRE_TLS=requires_tls, RELAYCLIENT=relays)
@@ -304,8 +310,7 @@ class Parts:
 
     def _forget_what_is_not_for(self, role: str, *, keeps_listeners: bool) -> None:
         if role != WORKER_ROLE:
-            self._context = None  # and with it the keys of certificates, which OpenSSL overwrites
-            gc.collect()
+            self._let_go_of_keys()
             if self._names is not None:
                 self._names.close()
         for descriptor in (self._key, *self._shared.strange):
