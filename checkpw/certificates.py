@@ -191,6 +191,14 @@ def load(pairs: "list[Pair]", *, minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_
     return default
 
 
+def let_go(context: ssl.SSLContext) -> None:
+    """Have a context of `load`, and OpenSSL the keys in it, gone as soon as nobody refers to it.
+
+    By the callback that chooses among the others it refers to itself, and would stay until somebody collects garbage.
+    """
+    context.sni_callback = None
+
+
 def _group(name: str, certificates: list[Certificate]) -> tuple[int, ...]:
     """Return the numbers of the certificates for a name: the first for each kind of key."""
     kinds: dict[bytes, int] = {}
@@ -213,8 +221,9 @@ def _context(pairs: "list[Pair]", minimum: ssl.TLSVersion) -> ssl.SSLContext:
     context.minimum_version = minimum
     context.set_ciphers(CIPHERS)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_RENEGOTIATION
-    # No session is resumed: mail clients connect seldom, and a ticket of TLS 1.2 holds the keys of its session under
-    # one that every worker has (RFC 5077 section 5.5).
+    # No tickets: mail clients connect seldom, and a ticket of TLS 1.2 holds the keys of its session under one that
+    # every worker has (RFC 5077 section 5.5). So no session of TLS 1.3 is resumed. Of TLS 1.2 OpenSSL resumes those
+    # that it finds in its memory (SSL_CTX_set_session_cache_mode(3)), and Python has no way to tell it otherwise.
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
     for certificate, key in pairs:

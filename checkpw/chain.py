@@ -73,18 +73,21 @@ def fill_standard_descriptors() -> None:
             posix.open("/dev/null", posix.O_RDWR | posix.O_CLOEXEC)
 
 
-def keep_to_ourselves() -> None:
-    """Have no program of ours inherit what we inherited: everything above 2 is closed at its start."""
+def keep_to_ourselves() -> list[int]:
+    """Have no program of ours inherit what we inherited: everything above 2 is closed at its start. Return that."""
     try:
         descriptors = [int(name) for name in posix.listdir("/proc/self/fd")]
     except OSError:
         descriptors = list(range(3, 1024))  # no /proc: what a soft limit usually allows
+    kept = []
     for descriptor in descriptors:
         if descriptor > 2:
             try:
                 posix.set_inheritable(descriptor, False)  # noqa: FBT003  it takes no keyword
             except OSError:
                 continue  # not open, or only for the listing
+            kept.append(descriptor)
+    return kept
 
 
 def collect_children() -> None:

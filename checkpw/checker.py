@@ -9,7 +9,7 @@ from checkpw.verdict import TEMPORARY, reason_of, verdict_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from checkpw.credentials import Credentials
     from checkpw.operations import Ended, Steps
@@ -75,16 +75,17 @@ class Checker:
         """The exit statuses that mean no."""
         return self._reject_statuses
 
-    def for_client(self, origin: dict[bytes, bytes]) -> "Checker":
-        """Return a checker that is told, in its environment, where a client comes from."""
-        return Checker(self.argv, self._environ | origin, self._reject_statuses, self._timeout)
+    def ask(self, credentials: "Credentials", known: "Mapping[bytes, bytes] | None" = None) -> "Steps[Answer]":
+        """Run the program and return its answer; whatever is no clear answer is TEMPORARY.
 
-    def ask(self, credentials: "Credentials") -> "Steps[Answer]":
-        """Run the program and return its answer; whatever is no clear answer is TEMPORARY."""
+        Args:
+            credentials: the login.
+            known: what its environment tells of the client, over and above the one that all have.
+        """
         record = credentials.encode()
         instead = self._short_cut() if self._short_cut is not None else None
         try:
-            child = yield Spawn(self.argv, self._environ, WIRING, instead)
+            child = yield Spawn(self.argv, {**self._environ, **(known or {})}, WIRING, instead)
         except OSError as error:
             return Answer(TEMPORARY, f"unable to run it: {error.strerror}")
         try:

@@ -79,6 +79,9 @@ _LOAD, _AND, _JUMP, _JUMP_EQUAL, _JUMP_FROM, _RETURN = 0x20, 0x54, 0x05, 0x15, 0
 _INSTRUCTION = Struct("=HBBI")
 _ALL = 0xFFFFFFFF
 
+# linux/capability.h: the header of capset(2), and effective, permitted and inheritable, which come twice.
+_CAPABILITY_HEADER, _CAPABILITIES, _CAPABILITY_VERSION = Struct("@Ii"), Struct("@III"), 0x20080522
+
 
 class _Check:
     """What an argument has to be; otherwise the call is refused.
@@ -187,9 +190,10 @@ def forbid() -> Confinement:
     """Take away all that a worker does not need; what it may, the kernel looks at from now on.
 
     Afterwards the process starts no program, copies itself not, opens, makes, changes and removes nothing by a path,
-    makes no socket and no connection, signals and inspects nobody else, gains no privileges, maps no memory as code,
-    leaves no core and cannot be traced. It still accepts connections, reads, writes and passes on descriptors that it
-    has or is given. What Python and the C library open late has to be asked for before: modules, time zones.
+    makes no socket and no connection, signals and inspects nobody else, has no capability and gains no privileges, maps
+    no memory as code, leaves no core and cannot be traced. It still accepts connections, reads, writes and passes on
+    descriptors that it has or is given. What Python and the C library open late has to be asked for before: modules,
+    time zones.
 
     Returns:
         Whether system calls are filtered, which some containers and other machines do not let us.
@@ -205,7 +209,8 @@ def forbid() -> Confinement:
         raise TemporaryFailure(f"unable to limit the process: {error}") from None
     for option, value in ((4, 0), (38, 1)):  # PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS
         if libc.prctl(option, *map(ctypes.c_ulong, (value, 0, 0, 0))) != 0:
-            raise TemporaryFailure(f"unable to confine the process: {os.strerror(ctypes.get_errno())}")
+            raise _failure("confine the process")
+    _give_up_capabilities(libc)
     machine = os.uname().machine
     if machine not in _MACHINES or sys.maxsize < 2**32:
         return Confinement(has_filter=False, reason=f"no filter for this machine: {machine}")
@@ -217,6 +222,23 @@ def forbid() -> Confinement:
     if libc.syscall(ctypes.c_long(number), ctypes.c_ulong(1), ctypes.c_ulong(1), header) != 0:
         return Confinement(has_filter=False, reason=f"seccomp: {os.strerror(ctypes.get_errno())}")
     return Confinement(has_filter=True)
+
+
+def _give_up_capabilities(libc: ctypes.CDLL) -> None:
+    """Have none, if there are any: who was not root may have come with some (AmbientCapabilities= of systemd).
+
+    Without need nothing is called that a filter around us may not let through.
+    """
+    header = ctypes.create_string_buffer(_CAPABILITY_HEADER.pack(_CAPABILITY_VERSION, 0))
+    sets = ctypes.create_string_buffer(2 * _CAPABILITIES.size)
+    if libc.capget(header, sets) == 0 and any(sets.raw):
+        ctypes.memset(sets, 0, len(sets))
+        if libc.capset(header, sets) != 0:
+            raise _failure("give up capabilities")
+
+
+def _failure(what: str) -> TemporaryFailure:
+    return TemporaryFailure(f"unable to {what}: {os.strerror(ctypes.get_errno())}")
 
 
 # --- the filter

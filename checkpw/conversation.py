@@ -76,8 +76,8 @@ if TYPE_CHECKING:
     class Checker(Protocol):
         """Whoever is asked about logins."""
 
-        def ask(self, credentials: Credentials) -> "Steps[Answer]":
-            """Decide about a login; what goes wrong is an answer, too."""
+        def ask(self, credentials: Credentials, known: dict[bytes, bytes]) -> "Steps[Answer]":
+            """Decide about a login; what goes wrong is an answer, too. `known` is of the client, and knows of TLS."""
 
     class Successor(Protocol):
         """Whoever is asked about logins, and goes on with the client after a yes.
@@ -291,7 +291,7 @@ class Conversation:
         if self._successor is not None:
             return (yield from self._successor.take_over(credentials, self.environ))
         if self._checker is not None:
-            return (yield from self._checker.ask(credentials))
+            return (yield from self._checker.ask(credentials, self.environ))
         return Answer(REJECTED, "nobody to ask")
 
     def _tell_answer(self, attempt: events.AuthAttempted, answer: Answer, began: float) -> None:

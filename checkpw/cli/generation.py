@@ -22,6 +22,7 @@ from checkpw import certificates, chain, confine, privileges, tickets
 from checkpw.budget import Budget
 from checkpw.cli import exits, settings, verification
 from checkpw.cli.relaying import CONNECT_TIMEOUT, next_hop, open_relay
+from checkpw.cli.shared import read_checker_timeout, read_queue_timeout
 from checkpw.errors import TemporaryFailure
 from checkpw.logline import render
 from checkpw.operations import OPENER, VERIFIER
@@ -113,7 +114,7 @@ class Parts:
         }
         self._checker = settings.read_checker(environment, wishes.checker, wishes.environ)
         self._is_ours = self._checker is not None and verification.is_ours(
-            self._checker.argv, wishes.environ, os.fsencode(sys.argv[0])
+            self._checker.argv, wishes.environ, wishes.launcher
         )
         self._hop = next_hop(wishes.environ.get(b"OFMIPD_QUEUE", b""))
         self._door: Door
@@ -126,7 +127,6 @@ class Parts:
                 self._relay = self._door = open_relay(environment, self._hop, wishes.hostname, dial)
             except OSError as error:
                 raise TemporaryFailure(f"unable to read certificates for the next hop: {error.strerror}") from None
-        self._names: Names | None = settings.open_names(wishes.name_cdb)
         self._context = certificates.load(wishes.certificates) if wishes.certificates else None
         for line in certificates.expiring(wishes.certificates, time.time()):
             _log("warning", line)
@@ -136,14 +136,22 @@ class Parts:
                 import checkpw.service.metrics  # noqa: F401  now, while there are files
             except ImportError:
                 raise TemporaryFailure("prometheus_client is not installed: want checkpw[metrics]") from None
+        # Last, so that settings which make no sense leave nothing open in the supervisor.
+        self._names: Names | None = settings.open_names(wishes.name_cdb)
         self._key = tickets.shared_key()
 
     def close(self) -> None:
         """Have nothing of this generation in a process that is none of it."""
-        self._context = None  # with the keys of certificates
+        self._let_go_of_keys()
         if self._names is not None:
             self._names.close()
         os.close(self._key)
+
+    def _let_go_of_keys(self) -> None:
+        """Have none of the keys of certificates, which OpenSSL overwrites."""
+        if self._context is not None:
+            certificates.let_go(self._context)
+            self._context = None
 
     def _policy(self, *, requires_tls: bool, relays: bool) -> Policy:
         environment = self._wishes.environment(OFMIPD_REQUIRE_TLS=requires_tls, RELAYCLIENT=relays)
@@ -218,7 +226,7 @@ class Parts:
             relay_from=wishes.relay_from,
             proxy_from=wishes.proxy_from,
             context=self._context,
-            checker_timeout=2 * self._wishes.environment().seconds(b"OFMIPD_CHECKER_TIMEOUT", 30.0) + 5,
+            checker_timeout=2 * read_checker_timeout(self._wishes.environment()) + 5,
             asks_for_logins=self._checker is not None,
             session_time=options["session_time"],
             connections=min(options["max_connections"], self._most_clients),
@@ -270,8 +278,8 @@ class Parts:
     def _make_door(self, pass_: Pass) -> Door:
         if self._hop is not None:
             return self._door
-        timeout = 2 * self._wishes.environment().seconds(b"OFMIPD_QUEUE_TIMEOUT", 600.0) + 5
-        return RemoteDoor(pass_, timeout, carries_smtputf8=self._door.carries_smtputf8)
+        timeout = read_queue_timeout(self._wishes.environment())
+        return RemoteDoor(pass_, timeout, 2 * timeout + 5, carries_smtputf8=self._door.carries_smtputf8)
 
     def _loop(self) -> asyncio.AbstractEventLoop:
         loop = self._new_loop()
@@ -302,11 +310,11 @@ class Parts:
 
     def _forget_what_is_not_for(self, role: str, *, keeps_listeners: bool) -> None:
         if role != WORKER_ROLE:
-            self._context = None  # and with it the keys of certificates, which OpenSSL overwrites
-            gc.collect()
+            self._let_go_of_keys()
             if self._names is not None:
                 self._names.close()
-        os.close(self._key)
+        for descriptor in (self._key, *self._shared.strange):
+            os.close(descriptor)
         if not keeps_listeners:
             for listener in self._shared.listeners:
                 listener.socket.close()

@@ -165,11 +165,11 @@ def command(environ: dict[bytes, bytes], /, **options: Any) -> int:
     program that it is to run, usually true. Mail is taken from who has logged in, and from --relay-from.
     """
     activated = notify.take_activated(environ, os.getpid())
+    strange = {*chain.keep_to_ourselves()} - {listening.fileno() for _, listening in activated}
     notifier = notify.Notifier(environ, os.getpid())
     wishes = Wishes(options, environ)
     slots = GENERATIONS * wishes.workers
-    shared = Shared(listeners_of(wishes, activated), metrics_listeners(wishes), slots)
-    chain.keep_to_ourselves()
+    shared = Shared(listeners_of(wishes, activated), metrics_listeners(wishes), slots, strange)
 
     def log(words: str) -> None:
         logsink.tell(render(PROGRAM, {"pid": os.getpid(), "event": "server", "text": words}), shared.log)
@@ -177,6 +177,10 @@ def command(environ: dict[bytes, bytes], /, **options: Any) -> int:
     def print_counters() -> None:
         for line in counters.render(shared.tally):
             log(line)
+
+    def stop_listening() -> None:
+        for listener in shared.listeners:
+            listener.close()
 
     around = Surroundings(
         make_plan=lambda: make_plan(wishes, shared),
@@ -186,14 +190,14 @@ def command(environ: dict[bytes, bytes], /, **options: Any) -> int:
         worker_died=shared.died,
         is_alive=lambda slot: shared.beats.age(slot) < HUNG,
         print_counters=print_counters,
+        stop_listening=stop_listening,
         slots=slots,
         drain_time=wishes.drain_time,
     )
     try:
         return Supervisor(around).run()
     finally:
-        for listener in shared.listeners:
-            listener.remove_file()
+        stop_listening()
 
 
 def _fork(name: str, function: Callable[[], int]) -> int:

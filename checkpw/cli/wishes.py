@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pwd
 import socket
+import sys
+from itertools import zip_longest
 from mmap import mmap
 from typing import Any
 
@@ -21,6 +23,10 @@ from checkpw.service.generations import METRICS, WORKER_ROLE
 from checkpw.service.listeners import Listener, Wanted
 from checkpw.tallies import Crowd, Tally
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 FLAGS = {places.TLS, places.STARTTLS, places.PLAIN, "proxy"}
 """What the name of a socket from a service manager may say."""
 
@@ -31,7 +37,9 @@ class Wishes:
     Attributes:
         options: values of the command line, by click's names.
         environ: the environment, with the settings that were given as options.
+        launcher: the path that the server was started by.
         workers: how many.
+        certificates: pairs of files: certificate and key, None for a key in the same file.
         drain_time: seconds for sessions when a generation ends.
     """
 
@@ -47,18 +55,27 @@ class Wishes:
                 self.environ[name.encode()] = b"1" if value is True else os.fsencode(str(value))
         self.workers: int = options["workers"] or len(os.sched_getaffinity(0))
         self.drain_time: float = options["drain_time"]
-        self.name_cdb, self.hostname, self.checker = settings.read_arguments(
+        name_cdb, self.hostname, self.checker = settings.read_arguments(
             [os.fsencode(word) for word in options["arguments"]]
         )
+        # Paths are relative to where we are now: qmail's door changes the directory, and SIGHUP comes later.
+        self.name_cdb = name_cdb and os.path.abspath(name_cdb)
+        self.launcher = os.path.abspath(os.fsencode(sys.argv[0]))
+        self.certificates = self._certificates(options["tls_cert"], options["tls_key"])
         try:
             self.relay_from = Networks(options["relay_from"])
             self.proxy_from = Networks(options["proxy_from"])
             self.wanted = [Wanted(text) for text in options["listen"]]
         except ValueError as error:
             raise Misuse(str(error)) from None
-        if len(options["tls_key"]) > len(options["tls_cert"]):
-            raise Misuse("there are more --tls-key than --tls-cert")
         self.identities = self._identities(options["user"], options["door_user"], options["verifier_user"])
+
+    @staticmethod
+    def _certificates(certificates: tuple[str, ...], keys: tuple[str, ...]) -> list[tuple[str, str | None]]:
+        if len(keys) > len(certificates):
+            raise Misuse("there are more --tls-key than --tls-cert")
+        found = [os.path.abspath(key) if key else None for key in keys]
+        return list(zip_longest(map(os.path.abspath, certificates), found))
 
     @staticmethod
     def _identities(user: str | None, door_user: str | None, verifier_user: str | None) -> dict[str, tuple[int, int]]:
@@ -73,12 +90,6 @@ class Wishes:
         if verifier_user:
             identities[VERIFIER] = _user(verifier_user)
         return identities
-
-    @property
-    def certificates(self) -> list[tuple[str, str | None]]:
-        """Pairs of files: certificate and key, None for a key in the same file."""
-        keys = list(self.options["tls_key"])
-        return [(cert, keys[at] if at < len(keys) else None) for at, cert in enumerate(self.options["tls_cert"])]
 
     def environment(self, **switches: bool) -> Environment:
         """Return the settings of ofmipd(8), with further ones set."""
@@ -151,16 +162,21 @@ class Shared:
     Attributes:
         listeners: for clients.
         metrics: for Prometheus; none if nobody wants it.
+        strange: descriptors that were open when the server was started. The supervisor keeps them, because somebody
+            may hold a lock by one (setlock(8)); they are nobody else's business.
         log: a descriptor for lines, that never waits.
         tally, crowd, beats: tables in shared memory.
         budget_key, budget_cells: of the budget for failures, which outlives a generation.
         busy: slots of workers that are there.
     """
 
-    def __init__(self, listeners: list[Listener], metrics: list[socket.socket], slots: int) -> None:
+    def __init__(
+        self, listeners: list[Listener], metrics: list[socket.socket], slots: int, strange: Collection[int] = ()
+    ) -> None:
         """Make the tables; before anything is forked."""
         self.listeners = listeners
         self.metrics = metrics
+        self.strange = strange
         self.log = logsink.open_log()
         names = tuple(dict.fromkeys(listener.name for listener in listeners))
         self.tally = Tally(families(names), slots)

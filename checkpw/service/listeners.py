@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -88,10 +89,13 @@ class Listener:
 
         self._file = _identity(self.name) if is_ours and listening.family == socket.AF_UNIX else None
 
-    def remove_file(self) -> None:
-        """Remove the file of a unix socket that we have made, unless somebody else has one there by now."""
-        if self._file is not None and _identity(self.name) == self._file:
-            os.unlink(self.name)
+    def close(self) -> None:
+        """Listen no more, and remove the file of a unix socket, once; what somebody else has there by now stays."""
+        self.socket.close()
+        file, self._file = self._file, None  # whose number another file may have from now on
+        if file is not None and _identity(self.name) == file:
+            with contextlib.suppress(OSError):  # who may not remove it leaves it: the next start takes its place
+                os.unlink(self.name)
 
     @property
     def is_tls(self) -> bool:

@@ -46,23 +46,21 @@ class Pass:
 class RemoteChecker:
     """Has the verifier check logins, for one client."""
 
-    __slots__ = ("_environ", "_pass", "_timeout")
+    __slots__ = ("_pass", "_timeout")
 
-    def __init__(self, environ: dict[bytes, bytes], pass_: Pass, timeout: float) -> None:
+    def __init__(self, pass_: Pass, timeout: float) -> None:
         """Ask for one client.
 
         Args:
-            environ: what is known about the client (`words.ORIGIN`).
             pass_: gets the ticket.
             timeout: seconds for an answer; the verifier has its own limits, and this is for one that hangs.
         """
-        self._environ = environ
         self._pass = pass_
         self._timeout = timeout
 
-    def ask(self, credentials: Credentials) -> Steps[Answer]:
-        """Return the verifier's answer; TEMPORARY if there is none."""
-        request = [words.CHECK, credentials.encode(), words.pack_origin(self._environ)]
+    def ask(self, credentials: Credentials, known: dict[bytes, bytes]) -> Steps[Answer]:
+        """Return the verifier's answer; TEMPORARY if there is none. Of what is known, it is told `words.ORIGIN`."""
+        request = [words.CHECK, credentials.encode(), words.pack_origin(known)]
         try:
             answered: Answered = yield Ask(VERIFIER, request, self._timeout)
         except TimedOut:
@@ -77,18 +75,20 @@ class RemoteChecker:
 class RemoteDoor:
     """Has the opener open its door, for one client."""
 
-    __slots__ = ("_pass", "_timeout", "carries_dsn", "carries_requiretls", "carries_smtputf8")
+    __slots__ = ("_pass", "_patience", "_timeout", "carries_dsn", "carries_requiretls", "carries_smtputf8")
 
-    def __init__(self, pass_: Pass, timeout: float, *, carries_smtputf8: bool) -> None:
+    def __init__(self, pass_: Pass, timeout: float, patience: float, *, carries_smtputf8: bool) -> None:
         """Ask for one client.
 
         Args:
             pass_: has the ticket of who logged in.
-            timeout: seconds for each write and for each answer.
+            timeout: seconds for each write, as the opener has them.
+            patience: seconds for each answer; the opener has its own limits, and this is for one that hangs.
             carries_smtputf8: of the door that the opener has.
         """
         self._pass = pass_
         self._timeout = timeout
+        self._patience = patience
         self.carries_smtputf8 = carries_smtputf8
         self.carries_dsn = self.carries_requiretls = False
 
@@ -104,7 +104,7 @@ class RemoteDoor:
         # A login that TLS made the session forget (RFC 3207 section 4.2) is not for what comes after.
         ticket = self._pass.ticket if LOGIN in environ else b""
         request = [ticket, words.pack_origin(environ), words.pack_envelope(envelope)]
-        return RemoteDelivery(request, self._timeout)
+        return RemoteDelivery(request, self._timeout, self._patience)
 
 
 class RemoteDelivery:
@@ -116,16 +116,18 @@ class RemoteDelivery:
         "_held_bytes",
         "_number",
         "_opener",
+        "_patience",
         "_refusal",
         "_request",
         "_timeout",
         "_trouble",
     )
 
-    def __init__(self, request: list[bytes], timeout: float) -> None:
+    def __init__(self, request: list[bytes], timeout: float, patience: float) -> None:
         """Begin; `request` is what the opener is told: ticket, origin and envelope."""
         self._request = request
         self._timeout = timeout
+        self._patience = patience
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._number = b""  # of the delivery that the opener has, if it was asked to open
@@ -159,7 +161,7 @@ class RemoteDelivery:
                 self._trouble = words.BROKEN
 
     def _open(self) -> Steps[None]:
-        answered = yield from _ask([words.OPEN, *self._request], self._timeout, NOT_OPENED)
+        answered = yield from _ask([words.OPEN, *self._request], self._patience, NOT_OPENED)
         if answered.fields[0] != words.OPENED:
             raise _refusal(answered)
         self._number, self._descriptor, self._opener = answered.fields[1], answered.descriptor, answered.who
@@ -173,7 +175,7 @@ class RemoteDelivery:
             request = [words.COMMIT, self._number, self._trouble]
         else:
             request = [words.SUBMIT, *self._request, b"".join(self._held)]
-        answered = yield from _ask(request, self._timeout, NOT_ANSWERED, self._opener)
+        answered = yield from _ask(request, self._patience, NOT_ANSWERED, self._opener)
         if answered.fields[0] != words.QUEUED:
             raise _refusal(answered)
         self._number = b""
@@ -186,7 +188,7 @@ class RemoteDelivery:
         if self._number:
             number, self._number = self._number, b""
             try:
-                yield Ask(OPENER, [words.ABORT, number], self._timeout, self._opener)
+                yield Ask(OPENER, [words.ABORT, number], self._patience, self._opener)
             except (OSError, TimedOut):
                 return  # then it is gone, and everything that was open with it
 

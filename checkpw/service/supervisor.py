@@ -116,6 +116,7 @@ class Supervisor:
                 self._kill(generation)
             return
         self._is_ending = True
+        self._around.stop_listening()
         self._around.notifier.stopping("sessions end")
         self._around.log("ends: no new connections, sessions have their time")
         for generation in self._generations:

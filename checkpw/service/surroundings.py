@@ -26,6 +26,7 @@ class Surroundings:
         worker_died: takes the slot of a worker that is gone.
         is_alive: tells whether the worker of a slot still turns its event loop.
         print_counters: on SIGUSR1.
+        stop_listening: when the end begins: whoever connects from then on is to be refused, and not to wait.
         slots: how many workers there may be over all generations.
         hangs_after: seconds without a turn of its event loop after which a process is taken to hang.
         drain_time: seconds that sessions have to end, until they are told to.
@@ -41,6 +42,7 @@ class Surroundings:
         "notifier",
         "print_counters",
         "slots",
+        "stop_listening",
         "worker_died",
     )
 
@@ -54,6 +56,7 @@ class Surroundings:
         worker_died: Callable[[int], None],
         is_alive: Callable[[int], bool],
         print_counters: Callable[[], None],
+        stop_listening: Callable[[], None],
         slots: int,
         drain_time: float,
         hangs_after: float = HANGS_AFTER,
@@ -66,5 +69,6 @@ class Surroundings:
         self.is_alive = is_alive
         self.print_counters = print_counters
         self.slots = slots
+        self.stop_listening = stop_listening
         self.drain_time = drain_time
         self.hangs_after = hangs_after

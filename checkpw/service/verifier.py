@@ -139,7 +139,7 @@ class Program:
         def ended(result: Answer, failure: BaseException | None) -> None:
             told(Answer(TEMPORARY, "unable to ask the checker") if failure is not None else result)
 
-        Drive(self._checker.for_client(origin).ask(credentials), self.descriptors.performers, ended).resume()
+        Drive(self._checker.ask(credentials, origin), self.descriptors.performers, ended).resume()
 
 
 class Inline:

@@ -178,11 +178,15 @@ class Worker:
         askers.append(asker)
 
     def drain(self, seconds: float) -> None:
-        """Accept nobody any more, and end when all sessions have; after so many seconds they are told to."""
-        if self._is_draining:
-            return
-        self._is_draining = True
-        self._stop_accepting()
+        """Accept nobody any more, and end when all sessions have; after so many seconds they are told to.
+
+        Said a second time, the time that is over first counts: the supervisor may be gone meanwhile.
+        """
+        if not self._is_draining:
+            self._is_draining = True
+            self._stop_accepting()
+            for listener in self._listeners:
+                listener.socket.close()  # when nobody has it open any more, clients are refused and need not wait
         self._loop.call_later(seconds, self._end_sessions)
         self._end_if_alone()
 
@@ -325,7 +329,7 @@ class Worker:
             rules.policies[requires_tls, ip in rules.relay_from],
             peer,
             self._make_door(pass_),
-            RemoteChecker(environ, pass_, rules.checker_timeout) if rules.asks_for_logins else None,
+            RemoteChecker(pass_, rules.checker_timeout) if rules.asks_for_logins else None,
             environ,
             names=self._names,
             log=log,

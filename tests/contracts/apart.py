@@ -51,7 +51,7 @@ class Apart:
 
     def door(self, *, carries_smtputf8=False):
         """Give the worker's door."""
-        return RemoteDoor(self.pass_, PATIENCE, carries_smtputf8=carries_smtputf8)
+        return RemoteDoor(self.pass_, PATIENCE, PATIENCE, carries_smtputf8=carries_smtputf8)
 
     def close(self):
         """Let go of everything."""

@@ -52,14 +52,16 @@ def _memory(pid):
 
 
 def settled(server, before=None):
-    """Give the sizes once there are as many descriptors as before: the end of a connection is noticed a moment later.
+    """Give the sizes once there are no more descriptors than before: the end of a connection is noticed a moment later.
 
-    Without a before, once nobody is connected, which is when nothing changes.
+    Without a before, once nothing changes. On a busy machine that may be too early, and before was too much then.
     """
 
     def are_gone():
         first, second = Sizes(server), Sizes(server)
-        return second.descriptors == (before or first).descriptors and second
+        if before is None:
+            return second.descriptors == first.descriptors and second
+        return all(second.descriptors[role] <= number for role, number in before.descriptors.items()) and second
 
     return resident.wait_until(are_gone, lambda: f"{Sizes(server)} after {before}", patience=20)
 

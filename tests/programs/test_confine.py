@@ -402,6 +402,21 @@ def test_what_the_kernel_says(root, confined, tools):
     assert (place / "maps").stat().st_uid == 0  # what cannot be traced is root's in /proc
 
 
+def test_capabilities_are_given_up(root, everybodys):
+    """Who is not root may have been started with some, to listen on a low port, and a worker has none of them."""
+    text = f"import sys; sys.path.insert(0, {str(everybodys / 'lib')!r}); from checkpw import confine; "
+    text += "status = open('/proc/self/status'); before = status.read(); confine.forbid(); status.seek(0); "
+    text += "print([line for text in (before, status.read()) for line in text.splitlines() if line[:3] == 'Cap'])"
+    interpreter = (everybodys / "checkpassword").read_text().splitlines()[0][2:].split()[0]
+    who = ["setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups"]
+    caps = ["--inh-caps=+net_bind_service", "--ambient-caps=+net_bind_service"]
+    told = subprocess.run(
+        [*who, *caps, interpreter, "-IS", "-c", text], capture_output=True, timeout=60, check=True
+    ).stdout.decode()
+    found = [(name, int(value, 16)) for name, value in re.findall(r"'(Cap\w+):\\t(\w+)'", told)]
+    assert [value for name, value in found if name != "CapBnd"] == [1 << 10] * 4 + [0] * 4
+
+
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers of other machines are those of x86_64's")
 @pytest.mark.parametrize("act", ["x32", "i386"])
 def test_numbers_of_another_machine(confined, act):

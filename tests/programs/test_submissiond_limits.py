@@ -183,20 +183,17 @@ def test_connections_of_all(site, workers):
     for client in clients:
         client.hello()
     late = site.connect(server.place)
-    began = time.monotonic()
-    waits = late.is_silent(0.3)
-    if not waits:
-        assert late.reply().startswith(b"421 ")
-        assert time.monotonic() - began < 5
+    # A worker that has all of them by itself takes no more; of two, either may see that there are too many.
+    if workers == 1:
+        assert late.is_silent(0.3)
     clients.pop().close()
+    assert late.reply()[:4] in ((b"220 ",) if workers == 1 else (b"220 ", b"421 "))
+    late.close()
 
     def is_welcome():
         with Client(server.place) as client:
             return client.reply().startswith(b"220 ")
 
-    if waits:
-        assert late.reply().startswith(b"220 ")
-        late.close()
     wait_until(is_welcome, server.log)
 
 

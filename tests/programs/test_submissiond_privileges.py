@@ -133,6 +133,18 @@ def test_what_they_have_open(site, server):
     assert opened >= clients | metrics
 
 
+def test_what_was_open_at_the_start_is_the_supervisors(site):
+    """Who starts the server may hold a lock by it; it is nobody else's, also not of those that come later."""
+    path = site.directory / "held"
+    path.touch()
+    with path.open("rb") as file:
+        server = site.serve(pass_fds=(file.fileno(),))
+    for generation in (server.ready, server.reload):
+        for pids in generation().values():
+            assert not [pid for pid in pids if str(path) in look_at(pid).descriptors.values()]
+    assert str(path) in look_at(server.pid).descriptors.values()
+
+
 def test_nobody_has_the_line_of_others(site):
     """Each line between two processes is open at its two ends, and nowhere else."""
     server = site.serve(workers=2)

@@ -1,6 +1,7 @@
 """Certificates: who gets which, by handshakes in memory; what is wrong with those that are refused; and their DER."""
 
 import contextlib
+import gc
 import os
 import pathlib
 import shutil
@@ -145,6 +146,25 @@ def test_a_certificate_without_names(made):
     context = certificates.load([made.nameless, made.wildcard])
     assert _got(_handshake(context, "mail.example")) == _der(made.wildcard)
     assert _got(_handshake(context, "nobody.test")) == _der(made.nameless)
+
+
+def test_keys_are_gone_at_once(made):
+    """Nobody has to collect garbage first: a process that is forked meanwhile would have them, too."""
+
+    def contexts():
+        return {id(found) for found in gc.get_objects() if isinstance(found, ssl.SSLContext)}
+
+    gc.collect()
+    before = contexts()
+    gc.disable()
+    try:
+        context = certificates.load([made.first, made.rsa, made.wildcard, made.nameless])
+        assert _handshake(context, "mail.example")
+        certificates.let_go(context)
+        del context
+        assert contexts() <= before
+    finally:
+        gc.enable()
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")

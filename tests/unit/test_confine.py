@@ -217,14 +217,26 @@ def test_signals_are_for_oneself(machine, pid, target):
 class Library:
     """A C library that does nothing, or refuses."""
 
-    def __init__(self, refuses=()):
+    def __init__(self, refuses=(), capabilities=bytes(24)):
         self.refuses = refuses
+        self.capabilities = capabilities
         self.calls = []
 
     def prctl(self, option, *arguments):
         """Note it."""
         self.calls.append((option, [argument.value for argument in arguments]))
         return -1 if "prctl" in self.refuses else 0
+
+    def capget(self, header, sets):
+        """Tell what there is."""
+        assert header.raw[:8] == bytes.fromhex("2205082000000000")
+        sets.raw = self.capabilities
+        return 0
+
+    def capset(self, header, sets):
+        """Note it."""
+        self.calls.append(("capset", header.raw[:8], sets.raw))
+        return -1 if "capset" in self.refuses else 0
 
     def syscall(self, number, operation, flags, header):
         """Note it."""
@@ -289,6 +301,17 @@ def test_what_must_not_fail(monkeypatch, library):
 
     monkeypatch.setattr(confine.resource, "setrlimit", refuse)
     with pytest.raises(confine.TemporaryFailure, match="unable to limit the process"):
+        confine.forbid()
+
+
+def test_capabilities(monkeypatch, library):
+    """They are given up where there are some; a filter around us may not let that through, and is not asked in vain."""
+    _on(monkeypatch, "riscv64")
+    library.capabilities = bytes([0, 4]) * 12
+    confine.forbid()
+    assert library.calls[-1] == ("capset", bytes.fromhex("2205082000000000"), bytes(24))
+    library.refuses = ("capset",)
+    with pytest.raises(confine.TemporaryFailure, match="unable to give up capabilities: Function not implemented"):
         confine.forbid()
 
 

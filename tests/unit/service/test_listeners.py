@@ -1,5 +1,6 @@
 """Places to listen at: how they are written, and what is made of them."""
 
+import os
 import socket
 
 import pytest
@@ -95,3 +96,23 @@ def test_unix_sockets(tmp_path):
     with pytest.raises(TemporaryFailure):
         listen(Wanted(str(tmp_path / "file")))
     assert (tmp_path / "file").read_text(encoding="ascii") == "mine"
+
+
+def test_the_end_of_a_unix_socket(tmp_path, monkeypatch):
+    """Its file goes with it, once: what has its name afterwards is somebody else's. Who may not remove it leaves it."""
+    path = tmp_path / "socket"
+    listener = Listener(*listen(Wanted(str(path))), str(path), PLAIN, is_proxied=False)
+    listener.close()
+    assert not path.exists()
+    (other,) = listen(Wanted(str(path)))
+    with other:
+        listener.close()
+        assert path.is_socket()
+    listener = Listener(*listen(Wanted(str(path))), str(path), PLAIN, is_proxied=False)
+    monkeypatch.setattr(os, "unlink", _refuse)
+    listener.close()
+    assert path.is_socket()
+
+
+def _refuse(_path):
+    raise PermissionError

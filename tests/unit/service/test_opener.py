@@ -9,11 +9,11 @@ import pytest
 from apart import Apart
 
 from checkpw.errors import MessageRefused, TemporaryFailure
-from checkpw.operations import Connect, Sleep, TimedOut
+from checkpw.operations import Answered, Connect, Sleep, TimedOut
 from checkpw.queue.maildir import Maildir
 from checkpw.queue.qmail import QmailQueue
 from checkpw.runners.resident import Descriptors
-from checkpw.service import remote
+from checkpw.service import remote, words
 from checkpw.service.opener import Opener
 from checkpw.smtp.events import Envelope
 
@@ -239,7 +239,7 @@ def test_an_answer_that_comes_too_late(make, queue, monkeypatch, how):
 
     monkeypatch.setattr(apart.opener, "hand_over", slow)
     ended = []
-    door = remote.RemoteDoor(apart.pass_, 0.1 if how == "time" else 20.0, carries_smtputf8=False)
+    door = remote.RemoteDoor(apart.pass_, 20.0, 0.1 if how == "time" else 20.0, carries_smtputf8=False)
 
     def steps():
         delivery = yield from door.open(envelope(), LOGGED_IN)
@@ -260,6 +260,18 @@ def test_an_answer_that_comes_too_late(make, queue, monkeypatch, how):
     assert apart.opener.descriptors.running == 1
     apart.runner.turn(lambda: not apart.opener.descriptors.running)
     assert queue.queued() == [] and apart.at_door._deliveries == {}
+
+
+def test_each_write_has_the_time_that_was_set():
+    """Answers take longer, because the opener waits for the queue program as well; to write is the same everywhere."""
+    door = remote.RemoteDoor(remote.Pass(), 7.0, 19.0, carries_smtputf8=False)
+    with pytest.raises(StopIteration) as opened:
+        next(door.open(envelope(), LOGGED_IN))
+    steps = opened.value.value.write(LARGE)
+    asked = next(steps)
+    assert (asked.fields[0], asked.timeout) == (words.OPEN, 19.0)
+    writing = steps.send(Answered([words.OPENED, b"1"], 99))
+    assert (writing.descriptor, writing.data, writing.timeout) == (99, LARGE, 7.0)
 
 
 def test_an_opener_that_dies_between_open_and_commit(make, tmp_path):

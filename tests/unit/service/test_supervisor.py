@@ -51,6 +51,7 @@ PROGRAM = """
         worker_died=lambda slot: None,
         is_alive=lambda slot: True,
         print_counters=lambda: None,
+        stop_listening=lambda: None,
         slots=2,
         drain_time=1.0,
         hangs_after=1.5,

@@ -46,9 +46,9 @@ class Desk:
     def login(self, login=b"joe", password=b"secret", address=b"192.0.2.7", timeout=20.0):
         """Try to log in; what comes of it is noted: (answer, pass)."""
         pass_ = Pass()
-        remote = RemoteChecker({b"TCPREMOTEIP": address, b"PATH": b"/evil"}, pass_, timeout)
+        known = {b"TCPREMOTEIP": address, b"PATH": b"/evil"}
         self.runner.start(
-            remote.ask(Credentials(login, Secret(password))),
+            RemoteChecker(pass_, timeout).ask(Credentials(login, Secret(password)), known),
             lambda answer, _failure: self.answers.append((answer, pass_)),
         )
 
@@ -96,9 +96,9 @@ def test_a_ticket_after_a_yes_only(desk, verdict):
 def test_a_second_login_that_fails(desk):
     """Whoever has logged in and then fails has nothing that the first time gave."""
     pass_ = Pass()
-    remote = RemoteChecker({}, pass_, 20.0)
+    remote = RemoteChecker(pass_, 20.0)
     for verdict in (ACCEPTED, REJECTED):
-        desk.runner.start(remote.ask(Credentials(b"joe", Secret(b"x"))), lambda *_: desk.answers.append(True))
+        desk.runner.start(remote.ask(Credentials(b"joe", Secret(b"x")), {}), lambda *_: desk.answers.append(True))
         desk.runner.turn(lambda: desk.asked)
         desk.asked.pop()[2](Answer(verdict, "x"))
         desk.runner.turn(lambda: desk.answers)
