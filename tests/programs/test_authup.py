@@ -649,6 +649,39 @@ def test_ofmipd_is_its_own_master_without_that(place, login):
     assert list(place.queued.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "words",
+    [[*SESSION], ["env", *SESSION], ["env", "--", *SESSION], ["smtpwrap", *STOCK, ""]],
+    ids=["ofmipd", "waited for", "asked first", "smtpwrap"],
+)
+def test_a_chain_without_a_checker_lets_nobody_in(place, words):
+    """Login and password are still on descriptor 3: who believed authup would take mail from everybody."""
+    said, log, ended = place.talk(plain("joe", "guess") + MAIL, "smtp", *words)
+    assert [line[:4] for line in said.splitlines()][1:] in ([b"451 "], [b"421 "])
+    assert "there is no checker in the chain" in log
+    assert list(place.queued.iterdir()) == []
+    assert ended == 14
+
+
+def test_a_record_that_has_still_to_come_is_not_read_either(place):
+    """Who starts the chain may be slower to write it than the chain is to start."""
+    place.script("slow", f'mkfifo {place.public}/fifo && exec 3<>{place.public}/fifo && exec "$@"')
+    environ = {"AUTHUP_USER": "joe"}
+    said, log, ended = place.talk(MAIL, *SESSION, program=place.public / "slow", environ=environ)
+    assert said == b"451 4.3.0 unable to read configuration\r\n"
+    assert "there is no checker in the chain" in log
+    assert ended == 14
+
+
+def test_a_checker_may_leave_descriptor_3_open(place):
+    """Read to its end it has been looked at, as checkpassword-pam leaves it."""
+    place.script("leaving", 'cat <&3 >/dev/null; exec "$@"')
+    said, log, ended = place.talk(plain("joe", "secret") + MAIL, "smtp", "leaving", *SESSION)
+    assert said.splitlines()[1].startswith(b"235 "), log
+    assert len(list(place.queued.iterdir())) == 1
+    assert ended == 0
+
+
 @pytest.mark.parametrize("separator", [[], ["--"]], ids=["waited for", "asked first"])
 def test_ofmipd_that_cannot_serve_says_so_once(place, separator):
     """Its 451 is the answer to the login, and authup adds none."""
