@@ -110,7 +110,8 @@ class Place:
     def talk(self, sent, *words, **how):
         """Say everything, hear everything, and give that, the log and the status."""
         process, client = self.start(*words, **how)
-        client.sendall(sent)
+        with contextlib.suppress(BrokenPipeError):  # who leaves at once may be gone already, also to no bytes at all
+            client.sendall(sent)
         client.shutdown(socket.SHUT_WR)
         said = b""
         with contextlib.suppress(ConnectionResetError):
