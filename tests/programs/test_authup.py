@@ -550,6 +550,16 @@ def test_a_chain_can_have_the_wrapper_itself(place):
         assert ended == status
 
 
+def test_a_wrapper_that_is_ended_has_said_so(place):
+    """With a status that authup, where it waits, does not take for the checker's: the client has its 421."""
+    process, client = place.start(*STOCK, "", program="smtpwrap", environ={"AUTHUP_USER": "joe"})
+    with client.makefile("rb") as lines:
+        assert lines.readline() == b"235 2.7.0 ok, go ahead\r\n"
+        process.terminate()
+        assert lines.read().startswith(b"421 ")
+    assert process.wait(PATIENCE) == 14
+
+
 @pytest.mark.parametrize(
     ("level", "words", "offered", "reply"),
     [
