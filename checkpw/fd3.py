@@ -7,6 +7,9 @@ from checkpw.errors import TemporaryFailure
 
 DESCRIPTOR = 3
 
+FIFO, KIND_OF_FILE = 0o010000, 0o170000
+"""Of st_mode: the module stat is 1 ms."""
+
 
 def read_credentials() -> Credentials:
     """Read descriptor 3 to its end, close it, and return what it said; raises as its two halves."""
@@ -33,3 +36,19 @@ def read_record() -> bytes:
     except OSError as error:
         raise TemporaryFailure(f"unable to read descriptor 3: {error.strerror}") from None
     return record
+
+
+def is_unread() -> bool:
+    """Tell whether descriptor 3 is a pipe that nobody has read to its end; what is in it stays there.
+
+    One that has still to be written to is that, too: whoever fills it may be slower than we are.
+    """
+    import select  # checkers read and do not ask
+
+    try:
+        is_pipe = posix.fstat(DESCRIPTOR).st_mode & KIND_OF_FILE == FIFO
+    except OSError:
+        return False
+    record = select.poll()
+    record.register(DESCRIPTOR, select.POLLIN)
+    return is_pipe and record.poll(0) != [(DESCRIPTOR, select.POLLHUP)]

@@ -47,6 +47,12 @@ class Peer:
         return Peer(self.ip, self.info, is_remote=self.is_remote, uses_tls=True)
 
     @property
+    def literal(self) -> bytes:
+        """What the client is called where it has no name (RFC 5321 section 4.1.3); without an address, this machine."""
+        ip = self.ip.partition(b"%")[0] if self.is_remote else b"127.0.0.1"
+        return b"[IPv6:%s]" % ip if b":" in ip else b"[%s]" % ip
+
+    @property
     def is_loopback(self) -> bool:
         """Tell whether what is said in clear stays on this machine."""
         return self.ip == b"::1" or self.ip.startswith(b"127.")

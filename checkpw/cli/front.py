@@ -23,6 +23,18 @@ def demand_client() -> None:
         raise TemporaryFailure("descriptor 0 or 1 is closed: run under a UCSPI server")
 
 
+def demand_checker() -> None:
+    """See to it that somebody has looked at the login that we are told of; raises `TemporaryFailure`.
+
+    authup(8) gives login and password to whatever its chain begins with. Where they have come as far as to us, that was
+    no checker, and nobody has said yes: each reads them to their end (cr.yp.to/checkpwd/interface.html).
+    """
+    from checkpw import fd3
+
+    if fd3.is_unread():
+        raise TemporaryFailure("login and password are still on descriptor 3: there is no checker in the chain")
+
+
 def say_last(words: bytes) -> None:
     """Tell the client in place of a greeting that nobody serves it, if it reads."""
     import select

@@ -39,8 +39,11 @@ def main(argv: list[bytes], environ: dict[bytes, bytes]) -> int:
     try:
         try:
             environment = Environment(environ)
-            # Who has logged in before us has had the chance to begin TLS.
-            tls = read_starttls(environment) if read_login(environment) is None else None
+            tls = None
+            if read_login(environment) is None:
+                tls = read_starttls(environment)
+            else:  # who has had the chance to begin TLS
+                front.demand_checker()
             submission, door = _compose(argv, environ, offers_starttls=tls is not None)
         except CheckpwError:
             front.say_last(REFUSAL)

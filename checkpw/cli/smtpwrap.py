@@ -32,38 +32,52 @@ def main(argv: list[bytes], environ: dict[bytes, bytes]) -> int:
     if not argv[1:]:
         raise Misuse("usage: smtpwrap prog [arguments]")
     front.demand_client()
-    environment = Environment(environ)
-    login = read_login(environment)
+    login = read_login(Environment(environ))
     try:
-        tls = read_starttls(environment) if login is None else None
-        chain.keep_to_ourselves()
-        chain.collect_children()
-        manners = Manners(
-            observes=environment.word(b"AUTHUP_LEVEL") == b"observe",
-            relays_for_all=environment.is_set(b"RELAYCLIENT"),
-            offers_starttls=tls is not None,
-            requires_tls=demands_tls(environment),
-            idle_timeout=read_idle_timeout(environment),
-            server_timeout=read_queue_timeout(environment),
-            errors=read_errors(environment),
-        )
-        given = {name: value for name, value in environ.items() if name not in TLS_VARIABLES}
-        middleman = Middleman(
-            argv[1:],
-            given | _authority(login, given),
-            manners,
-            Peer.from_environment(environ),
-            login=login,
-            log=front.log_of("smtpwrap"),
-            now=time.time,
-            pid=posix.getpid(),
-        )
+        try:
+            tls, middleman = _compose(argv[1:], environ, login)
+        except CheckpwError:
+            front.say_last(NOTHING_LEFT.render())
+            raise
+        return StdioRunner(tls=tls).run(middleman.serve())
     except CheckpwError as error:
-        front.say_last(NOTHING_LEFT.render())
-        if login is not None:
+        if login is not None:  # 111 authup(8), where it waits for us, would answer a second time
             error.exit_status = REFUSED_FOR_NOW
         raise
-    return StdioRunner(tls=tls).run(middleman.serve())
+
+
+def _compose(
+    server: list[bytes], environ: dict[bytes, bytes], login: bytes | None
+) -> tuple[tuple[int, int, int] | None, Middleman]:
+    """Return the descriptors for TLS, None for no STARTTLS, and who stands before the server."""
+    environment, tls = Environment(environ), None
+    if login is None:
+        tls = read_starttls(environment)
+    else:
+        front.demand_checker()
+    chain.keep_to_ourselves()
+    chain.collect_children()
+    manners = Manners(
+        observes=environment.word(b"AUTHUP_LEVEL") == b"observe",
+        relays_for_all=environment.is_set(b"RELAYCLIENT"),
+        offers_starttls=tls is not None,
+        requires_tls=demands_tls(environment),
+        idle_timeout=read_idle_timeout(environment),
+        server_timeout=read_queue_timeout(environment),
+        errors=read_errors(environment),
+    )
+    given = {name: value for name, value in environ.items() if name not in TLS_VARIABLES}
+    middleman = Middleman(
+        server,
+        given | _authority(login, given),
+        manners,
+        Peer.from_environment(environ),
+        login=login,
+        log=front.log_of("smtpwrap"),
+        now=time.time,
+        pid=posix.getpid(),
+    )
+    return tls, middleman
 
 
 def _authority(login: bytes | None, environ: dict[bytes, bytes]) -> dict[bytes, bytes]:

@@ -292,7 +292,10 @@ class _Locked:
                 self._write(entry.encode(), entry.offset)
 
     def _find(self, claim: "Claim", now: float, taken: list[int]) -> Entry | None:
-        """Return the entry of a claim; without one, a new one in a free place; None if there is no place."""
+        """Return the entry of a claim; without one, a new one in a free place; None if there is no place.
+
+        Places that are taken were given to other claims of the same login, the one that this key has left included.
+        """
         text = b"%s %d " % (claim.name.encode("ascii"), claim.seconds) + claim.key
         digest = blake2b(text, key=self._secret, digest_size=ID_BYTES + 4).digest()
         who = digest[:ID_BYTES]
@@ -300,7 +303,7 @@ class _Locked:
         page = posix.pread(self._descriptor, PAGE_BYTES, begin).ljust(PAGE_BYTES, b"\0")
         at = page.find(who)
         while at >= 0:
-            if at % ENTRY_BYTES == 0:
+            if at % ENTRY_BYTES == 0 and begin + at not in taken:
                 entry = Entry.parse(begin + at, page[at : at + ENTRY_BYTES], now)
                 return entry if entry.seconds == claim.seconds else Entry.fresh(begin + at, who, claim.seconds, now)
             at = page.find(who, at + 1)

@@ -167,9 +167,18 @@ class Middleman:
             self._client.copy(greeting)
             raise Over("server", None, status)
         if self._login is not None:
+            yield from self._introduce()
             self._client.say(replies.AUTHENTICATED)
         else:
             self._client.pass_on(greeting)
+
+    def _introduce(self) -> "Steps[None]":
+        """Say hello for a client who has said it before the login, and need not say it again (RFC 4954 section 4)."""
+        name = self._peer.literal
+        reply = yield from self._ask(b"EHLO " + name)
+        self._extensions = server.extensions(reply)
+        if not reply.is_positive:
+            yield from self._ask(b"HELO " + name)
 
     def _start(self) -> "Steps[ServersReply]":
         self._server = yield from server.start(self._argv, self._environ, self._manners.server_timeout)
@@ -186,7 +195,7 @@ class Middleman:
         verb, _, argument = line.replace(b"\t", b" ").strip(b" ").partition(b" ")
         verb = verb.upper()
         if verb == b"BDAT":
-            yield from self._chunk(line, argument)
+            yield from self._chunk(argument)
             return
         refusal = self._objection(line, verb)
         if refusal is not None:
@@ -301,11 +310,11 @@ class Middleman:
         self._client.pass_on((yield from self._server.reply()))
         self._is_in_transaction = False
 
-    def _chunk(self, line: bytes, argument: bytes) -> "Steps[None]":
+    def _chunk(self, argument: bytes) -> "Steps[None]":
         """Pass a chunk on, or throw it away where it is not wanted: its octets are no commands."""
         assert self._server is not None
         try:
-            size, _ = parse_chunk(argument)
+            size, is_last = parse_chunk(argument)
         except CommandRefused as refused:
             self._client.say(refused.reply)
             raise Over("desync", replies.DESYNCHRONISED) from None
@@ -313,8 +322,8 @@ class Middleman:
         if refusal is not None and size > CHUNK_CAP:
             self._client.say(refusal)
             raise Over("desync", replies.DESYNCHRONISED)
-        if refusal is None:
-            yield from self._server.write(line + b"\r\n")
+        if refusal is None:  # in our words: what else a line may have in it, two servers may read in two ways
+            yield from self._server.write(b"BDAT %d%s\r\n" % (size, b" LAST" * is_last))
         while size:
             data = self._client.input.take(min(size, BODY_BLOCK))
             if not data:

@@ -57,7 +57,7 @@ def test_a_chain_with_links_conforms(chain, kit, everybodys, loopback):
             **{name: value for name, value in os.environ.items() if not name.startswith("CHECKPW_")},
             "CHECKPW_ACCOUNTS": f"file:{accounts}",
             "CHECKPW_LIMIT_STORE": f"file:{directory}/limits",
-            "CHECKPW_LIMIT_LOGIN": "off",
+            "CHECKPW_LIMIT_LOGIN": "65535/900",  # more than there are tries: it counts, and lets through
         }
         done = subprocess.run(
             [*words, *logins, *selected, "--down", moved[0], "--up", moved[1], "--examples", "1", "--", *program],
@@ -68,6 +68,7 @@ def test_a_chain_with_links_conforms(chain, kit, everybodys, loopback):
             check=False,
             timeout=300,
         )
+        assert (directory / "limits").exists() == ("checkpw-limit" in CHAINS[chain]), "it counted, and was asked to"
     failed = set(re.findall(r"^FAILED +\w+ +(\S+)", done.stdout, re.MULTILINE))
     assert failed <= OF_PYTHON, done.stdout + done.stderr
     assert re.search(r"[4-9]\d passed, 0 failed", done.stdout), done.stdout + done.stderr

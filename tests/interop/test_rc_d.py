@@ -9,6 +9,7 @@ import shutil
 import signal
 import smtplib
 import socket
+import ssl
 import subprocess
 import sys
 
@@ -131,6 +132,97 @@ def test_three_lines_of_rc_conf(rc_d, eventually):
         limits = installed.limits(script.pid())
         assert {limits[f"Max {what}"] for what in ("data size", "stack size", "address space")} == {160_000_000}
         assert "ODD" not in installed.environment(script.pid())
+
+
+STUNNEL = """\
+foreground = yes
+pid =
+syslog = no
+cert = @cert@
+key = @key@
+
+[submission]
+accept = 127.0.0.1:@front@
+connect = 127.0.0.1:@port@
+protocol = smtp
+"""
+
+AS_THE_USER = """\
+qmailofmipd=YES
+qmailofmipd_tcpuser=
+qmailofmipd_checkpassword=checkpassword
+"""
+SET_UPS = {
+    "a server without AUTH": AS_THE_USER
+    + """\
+qmailofmipd_postenv="CHECKPW_ACCOUNTS=file:@place@/people OFMIPD_AUTH_DELAY=0.1 AUTHUP_LEVEL=always"
+qmailofmipd_precheckpassword="authup smtp"
+qmailofmipd_preofmipd="checknotroot --"
+qmailofmipd_ofmipdcmd="/usr/bin/python3 -IS @place@/stock_server.py"
+qmailofmipd_postofmipd=auth,polite
+""",
+    "AUTH in ofmipd": REFERENCE,
+    "AUTH in authup": AS_THE_USER
+    + """\
+qmailofmipd_postenv="CHECKPW_ACCOUNTS=file:@place@/people OFMIPD_QUEUE=maildir:@place@/Maildir \
+    OFMIPD_AUTH_DELAY=0.1 UCSPITLS=!"
+qmailofmipd_tls_cert=@cert@
+qmailofmipd_tls_key=@key@
+qmailofmipd_precheckpassword="/usr/bin/python3 @here@/ucspi_tlsd.py reup -t 5 authup smtp"
+qmailofmipd_preofmipd=checknotroot
+qmailofmipd_postofmipd="'' mail.example"
+""",
+}
+"""What rc.conf says of the reference set-ups: an old server behind AUTH, AUTH in ofmipd, and the later chain."""
+
+
+@pytest.mark.parametrize("set_up", SET_UPS)
+def test_reference_set_ups(set_up, rc_d, eventually, peer, certify, loopback):
+    """From TLS to the queue, with a wrong password on the way; behind authup, as the user who has logged in."""
+    with rc_d() as script, loopback.port() as front:
+        place = script.place
+        certificate, key = certify(place, "localhost")
+        places = {"place": place, "here": HERE, "cert": certificate, "key": key, "front": front, "port": script.port}
+        user = pwd.getpwnam(installed.USER)
+        (place / "people").write_text(f"joe:{{PLAIN}}secret:{user.pw_uid}:{user.pw_gid}::{place}:\n", encoding="ascii")
+        (place / "people").chmod(0o600)
+        shutil.copy(HERE.parent / "transcripts" / "stock_server.py", place)
+        (place / "stunnel.conf").write_text(_filled(STUNNEL, places), encoding="ascii")
+        script.configure(_filled(SET_UPS[set_up], places))
+        assert script.tell("start")[0] == 0
+        eventually(script.listens, "the server listens")
+        tunnel = contextlib.nullcontext()
+        if "authup" not in set_up:
+            tunnel = loopback.server([peer("stunnel4"), place / "stunnel.conf"], [front], place, {})
+        with tunnel:
+            said = _submit_by_tls(script.port if "authup" in set_up else front, certificate)
+        if set_up == "a server without AUTH":
+            assert b"Subject: a service" in said
+            return
+        ((text, owner),) = installed.messages(place)
+        assert f"(ofmipd joe@127.0.0.1) by mail.example with ESMTP{'SA' if 'authup' in set_up else 'A'}; " in text
+        assert owner == installed.USER
+
+
+def _filled(template, values):
+    for name, value in values.items():
+        template = template.replace(f"@{name}@", str(value))
+    return template
+
+
+def _submit_by_tls(port, certificate):
+    """Submit a message after STARTTLS and two logins, and give the answer to its text."""
+    with smtplib.SMTP("localhost", port, local_hostname="client.example", timeout=20) as client:
+        client.starttls(context=ssl.create_default_context(cafile=certificate))
+        client.ehlo()
+        assert not client.has_extn("starttls")
+        assert client.docmd("AUTH PLAIN", installed.WRONG)[0] == 535
+        assert client.docmd("AUTH PLAIN", installed.RIGHT)[0] == 235
+        assert client.mail("joe@example.org")[0] == 250
+        assert client.rcpt("ann@example.net")[0] == 250
+        status, said = client.data(installed.LETTER)
+        assert status == 250, said
+        return said
 
 
 def test_each_action(rc_d, eventually):

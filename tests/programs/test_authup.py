@@ -110,7 +110,8 @@ class Place:
     def talk(self, sent, *words, **how):
         """Say everything, hear everything, and give that, the log and the status."""
         process, client = self.start(*words, **how)
-        client.sendall(sent)
+        with contextlib.suppress(BrokenPipeError):  # who leaves at once may be gone already, also to no bytes at all
+            client.sendall(sent)
         client.shutdown(socket.SHUT_WR)
         said = b""
         with contextlib.suppress(ConnectionResetError):
@@ -549,6 +550,16 @@ def test_a_chain_can_have_the_wrapper_itself(place):
         assert ended == status
 
 
+def test_a_wrapper_that_is_ended_has_said_so(place):
+    """With a status that authup, where it waits, does not take for the checker's: the client has its 421."""
+    process, client = place.start(*STOCK, "", program="smtpwrap", environ={"AUTHUP_USER": "joe"})
+    with client.makefile("rb") as lines:
+        assert lines.readline() == b"235 2.7.0 ok, go ahead\r\n"
+        process.terminate()
+        assert lines.read().startswith(b"421 ")
+    assert process.wait(PATIENCE) == 14
+
+
 @pytest.mark.parametrize(
     ("level", "words", "offered", "reply"),
     [
@@ -647,6 +658,39 @@ def test_ofmipd_is_its_own_master_without_that(place, login):
     assert said.startswith(b"220 ")
     assert b"\r\n530 5.7.0 authentication required\r\n" in said
     assert list(place.queued.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[*SESSION], ["env", *SESSION], ["env", "--", *SESSION], ["smtpwrap", *STOCK, ""]],
+    ids=["ofmipd", "waited for", "asked first", "smtpwrap"],
+)
+def test_a_chain_without_a_checker_lets_nobody_in(place, words):
+    """Login and password are still on descriptor 3: who believed authup would take mail from everybody."""
+    said, log, ended = place.talk(plain("joe", "guess") + MAIL, "smtp", *words)
+    assert [line[:4] for line in said.splitlines()][1:] in ([b"451 "], [b"421 "])
+    assert "there is no checker in the chain" in log
+    assert list(place.queued.iterdir()) == []
+    assert ended == 14
+
+
+def test_a_record_that_has_still_to_come_is_not_read_either(place):
+    """Who starts the chain may be slower to write it than the chain is to start."""
+    place.script("slow", f'mkfifo {place.public}/fifo && exec 3<>{place.public}/fifo && exec "$@"')
+    environ = {"AUTHUP_USER": "joe"}
+    said, log, ended = place.talk(MAIL, *SESSION, program=place.public / "slow", environ=environ)
+    assert said == b"451 4.3.0 unable to read configuration\r\n"
+    assert "there is no checker in the chain" in log
+    assert ended == 14
+
+
+def test_a_checker_may_leave_descriptor_3_open(place):
+    """Read to its end it has been looked at, as checkpassword-pam leaves it."""
+    place.script("leaving", 'cat <&3 >/dev/null; exec "$@"')
+    said, log, ended = place.talk(plain("joe", "secret") + MAIL, "smtp", "leaving", *SESSION)
+    assert said.splitlines()[1].startswith(b"235 "), log
+    assert len(list(place.queued.iterdir())) == 1
+    assert ended == 0
 
 
 @pytest.mark.parametrize("separator", [[], ["--"]], ids=["waited for", "asked first"])

@@ -47,13 +47,19 @@ def data():
 def serve():
     """Serve until the client has gone."""
     say("220-stock.example\r\n220 old server")
+    is_greeted = "polite" not in WORDS
     while line := INCOMING.readline():
         text = line.rstrip(b"\r\n").decode("latin-1")
         verb = text.partition(" ")[0].upper()
-        if verb in COMMANDS:
+        is_greeted = is_greeted or verb in HELLOS
+        if verb == "MAIL" and not is_greeted:
+            say("503 say hello first")
+        elif verb == "EHLO" and verb not in HELLOS:
+            say("502 what?")
+        elif verb in COMMANDS:
             COMMANDS[verb]()
         elif verb == "BDAT":
-            say(f"250 octets {INCOMING.read(int(text.split()[1]))!r}")
+            say(f"250 after {text!r} octets {INCOMING.read(int(text.split()[1]))!r}")
         elif verb in LAST:
             say(LAST[verb])
             return
@@ -64,6 +70,7 @@ def serve():
 
 
 COMMANDS = {"EHLO": ehlo, "AUTH": auth, "DATA": data}
+HELLOS = {"HELO"} if "older" in WORDS else {"HELO", "EHLO"}
 LAST = {"QUIT": "221 bye", "LEAVE": "421 closing"}
 GREETINGS = {"busy": "421 too busy", "closed": "554 go away"}
 

@@ -129,6 +129,20 @@ def test_loopback(ip, is_loopback):
     assert Peer(ip).is_loopback is is_loopback
 
 
+@pytest.mark.parametrize(
+    ("environ", "literal"),
+    [
+        ({b"TCPREMOTEIP": b"192.0.2.1"}, b"[192.0.2.1]"),
+        ({b"TCP6REMOTEIP": b"2001:db8::1"}, b"[IPv6:2001:db8::1]"),
+        ({b"TCP6REMOTEIP": b"fe80::1%eth0"}, b"[IPv6:fe80::1]"),
+        ({}, b"[127.0.0.1]"),
+    ],
+)
+def test_a_client_without_a_name(environ, literal):
+    """It is called by its address, as RFC 5321 writes one."""
+    assert Peer.from_environment(environ).literal == literal
+
+
 def test_defaults_of_a_policy():
     """The defaults are the table of the design."""
     policy, limits = Policy(b"h", Limits()), Limits()

@@ -108,6 +108,17 @@ def test_all_claims_or_none(store):
     assert store.debit(wanted[1:]).exhausted.name == "login"
 
 
+def test_no_two_claims_get_one_place(store, clock, monkeypatch):
+    """A place that one key has left is given to one claim only, also if the next claim is of that very key."""
+    monkeypatch.setattr(budgets, "PAGES", 1)
+    left, new = Claim("login", b"joe", TRIES, WINDOW), Claim("pair", b"joe", TRIES, WINDOW)
+    spend(store, [left], 1)
+    clock.now = NOW + WINDOW * 2
+    spend(store, [new, left], TRIES)
+    assert store.debit([new]).exhausted
+    assert store.debit([left]).exhausted
+
+
 def test_the_same_key_has_several_budgets(store):
     """Name and window tell budgets apart, whatever the key is."""
     spend(store, claims(names=("pair", "login", "address")), TRIES)
