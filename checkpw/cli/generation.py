@@ -117,6 +117,7 @@ class Parts:
             self._checker.argv, wishes.environ, wishes.launcher
         )
         self._hop = next_hop(wishes.environ.get(b"OFMIPD_QUEUE", b""))
+        self._queue_timeout = read_queue_timeout(environment)
         self._door: Door
         self._relay: Relay | None = None
         if self._hop is None:
@@ -278,7 +279,7 @@ class Parts:
     def _make_door(self, pass_: Pass) -> Door:
         if self._hop is not None:
             return self._door
-        timeout = read_queue_timeout(self._wishes.environment())
+        timeout = self._queue_timeout
         return RemoteDoor(pass_, timeout, 2 * timeout + 5, carries_smtputf8=self._door.carries_smtputf8)
 
     def _loop(self) -> asyncio.AbstractEventLoop:
