@@ -6,7 +6,8 @@ import resource
 
 from hypothesis import strategies as st
 
-from checkpw.conform.model import NotJudged, Property, Severity
+from checkpw.conform.model import NotJudged, Property, Severity, Violation
+from checkpw.conform.shell import ByHand
 from checkpw.conform.trials import Trials
 from checkpw.conform.verifying import witness
 from checkpw.conform.verifying.target import Verifier
@@ -19,16 +20,27 @@ GROUPS, STATUS = (b"/usr/bin/id",), (b"/bin/cat", b"/proc/self/status")
 
 
 def enters_home(target: Verifier, trials: Trials) -> None:
-    """Look where PROG is, for each account."""
+    """Look where PROG is, for each account.
+
+    The program is started where the kit is, because its arguments may be relative paths; unless PROG is to be there.
+    """
     target.needs_prog()
     for account in target.accounts:
 
         def ask(given: bytes = account.record) -> None:
-            found, _ = witness.behind(target, target.state(directory="/"), given)
-            home = found.variable(b"HOME") or b""
+            found, _ = witness.behind(target, target.state(), given)
+            home, before = found.variable(b"HOME") or b"", ""
+            if os.path.realpath(home) == os.path.realpath(os.getcwdb()):
+                before = "cd /tmp"
+                elsewhere = target.state(directory=os.fsdecode(target.directory))
+                try:
+                    found, _ = witness.behind(target, elsewhere, given)
+                except Violation:
+                    raise NotJudged("the kit was started in that HOME, and PROGRAM runs nowhere else") from None
             if os.path.realpath(found.directory) != os.path.realpath(home):
                 expected = f"PROG in its HOME, {os.fsdecode(home)!a}"
-                raise target.violation(expected, f"in {os.fsdecode(found.directory)!a}", given, (b"/bin/pwd",))
+                words, by_hand = f"in {os.fsdecode(found.directory)!a}", ByHand(before=before)
+                raise target.violation(expected, words, given, (b"/bin/pwd",), by_hand=by_hand)
 
         trials.once(ask)
 
