@@ -19,7 +19,7 @@ from checkpw.conform.calling.dialogue import Client, Kind, Language, Reply
 from checkpw.conform.calling.session import Session
 from checkpw.conform.calling.start import USUAL, Start, Unusable
 from checkpw.conform.model import NotJudged, Violation
-from checkpw.conform.process import KitFailure
+from checkpw.conform.process import KitFailure, place_for_programs
 
 PLACE = b"{probe}"
 """What stands for the checker in the command; without it, the checker and `true` are its last words."""
@@ -86,7 +86,7 @@ class Caller:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._root = tempfile.mkdtemp(prefix="checkpw-conform-")  # of mode 0700
+            self._root = tempfile.mkdtemp(prefix="checkpw-conform-", dir=place_for_programs())  # of mode 0700
             stack.callback(shutil.rmtree, self._root, ignore_errors=True)
             lock = os.open(os.path.join(self._root, "alive"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
             stack.callback(os.close, lock)

@@ -12,7 +12,17 @@ from typing import Self
 
 from checkpw.conform.accounts import Account, record
 from checkpw.conform.model import NotJudged, Violation
-from checkpw.conform.process import KitFailure, Outcome, Process, State, find_program, nothing, run, start
+from checkpw.conform.process import (
+    KitFailure,
+    Outcome,
+    Process,
+    State,
+    find_program,
+    nothing,
+    place_for_programs,
+    run,
+    start,
+)
 from checkpw.conform.profiles import DJB, Profile
 from checkpw.conform.shell import ByHand, recipe
 from checkpw.conform.verifying.feeding import give
@@ -82,8 +92,7 @@ class Verifier:
         self._unknown: int | None = None
 
     def __enter__(self) -> Self:
-        place = "/tmp" if os.path.isdir("/tmp") else None  # noqa: S108  $TMPDIR may be closed to the users of accounts
-        self.directory = os.fsencode(tempfile.mkdtemp(prefix="checkpw-conform-", dir=place))
+        self.directory = os.fsencode(tempfile.mkdtemp(prefix="checkpw-conform-", dir=place_for_programs()))
         os.chmod(self.directory, 0o755)  # noqa: S103  what stands there is run by the users of accounts
         self.stayer = self._copy_of_sleep()
         self.marker = self.script(b"marker", b"echo the marker ran\nexit %d\n" % RAN)
@@ -104,7 +113,8 @@ class Verifier:
     def script(self, name: bytes, text: bytes, mode: int = 0o755) -> bytes:
         """Write a shell script below the private directory, and return its path."""
         path = self.directory + b"/" + name
-        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.chmod(os.path.dirname(path), 0o755)  # noqa: S103  whatever the umask is, users of accounts enter it
         with open(path, "wb") as file:
             file.write(b"#!/bin/sh\n" + text)
         os.chmod(path, mode)
