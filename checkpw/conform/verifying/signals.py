@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from hypothesis import strategies as st
 
-from checkpw.conform.model import Property, Severity
+from checkpw.conform.model import Property, Severity, Violation
 from checkpw.conform.process import Process, nothing, signal_name
 from checkpw.conform.shell import ByHand
 from checkpw.conform.trials import Trials
@@ -110,23 +110,26 @@ def _reach(process: Process, wanted: bytes, deadline: float) -> None:
 
 def signal_dispositions(target: Verifier, trials: Trials) -> None:
     """Have the caller ignore any signals, and look which PROG ignores."""
-    target.needs_prog()
-
-    def ask(numbers: frozenset[int]) -> None:
-        _compare_signals(target, "SigIgn", numbers, frozenset())
-
-    trials.each(st.frozensets(st.sampled_from(witness.every_signal_that_can_be_ignored()), max_size=5), ask, most=8)
+    _try_signals(target, trials, lambda numbers: _compare_signals(target, "SigIgn", numbers, frozenset()))
 
 
 def signal_mask(target: Verifier, trials: Trials) -> None:
     """Have the caller block any signals, and look which PROG blocks."""
+    _try_signals(target, trials, lambda numbers: _compare_signals(target, "SigBlk", frozenset(), numbers))
+
+
+def _try_signals(target: Verifier, trials: Trials, ask: Callable[[frozenset[int]], None]) -> None:
+    """Try none, all at once, and some: a program may change what is done about a single one."""
     target.needs_prog()
-
-    def ask(numbers: frozenset[int]) -> None:
-        _compare_signals(target, "SigBlk", frozenset(), numbers)
-
-    some = st.frozensets(st.sampled_from(witness.every_signal_that_can_be_ignored()), max_size=5)
-    trials.each(some, ask, most=8)
+    every = witness.every_signal_that_can_be_ignored()
+    trials.once(lambda: ask(frozenset()))
+    try:
+        trials.once(lambda: ask(frozenset(every)))
+    except Violation:
+        for number in every:  # the one that it is about, if it is one, is what a person wants to see
+            trials.once(functools.partial(ask, frozenset({number})))
+        raise
+    trials.each(st.frozensets(st.sampled_from(every), max_size=5), ask, most=6)
 
 
 def _hands_on_ignored(*numbers: int) -> Callable[[Verifier, Trials], None]:
