@@ -24,6 +24,8 @@ OF_GLIBC = 1 << 31 | 1 << 32
 
 POLL = 0.001  # seconds
 
+UNSEEN = "PROG runs as another user, and this one may not look at it: that takes CAP_SYS_PTRACE, which containers lack"
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -150,7 +152,7 @@ def behind(target: Verifier, state: State, record: bytes | None = None) -> tuple
             company = frozenset(session_of(process.pid)) - {pid}
             seen = dataclasses.replace(look_at(pid), began=process.pid, company=company)
         except PermissionError:
-            raise NotJudged("what PROG is given cannot be seen by this user; root can") from None
+            raise NotJudged(UNSEEN) from None
         return seen, given
 
 
@@ -212,7 +214,7 @@ def _is_settled(target: Verifier, pid: int) -> bool:
     except PermissionError:
         with contextlib.suppress(OSError):
             if _read(f"/proc/{pid}/cmdline").startswith(target.stayer + b"\0"):
-                raise NotJudged("what PROG is given cannot be seen by this user; root can") from None
+                raise NotJudged(UNSEEN) from None
         return False
 
 
