@@ -60,6 +60,8 @@ class ByHand:
         redirect: of descriptors, instead of 3 alone.
         path: of a file by which the record is given, instead of a pipe.
         is_held: whether the pipe stays open for a while.
+        pieces: in which the record is written, instead of at once.
+        pause: seconds between two of them.
     """
 
     before: str = ""
@@ -68,6 +70,8 @@ class ByHand:
     redirect: str = ""
     path: str = ""
     is_held: bool = False
+    pieces: tuple[bytes, ...] = ()
+    pause: float = 0.2
 
 
 def recipe(
@@ -81,6 +85,8 @@ def recipe(
     redirect: str = "",
     path: str = "",
     is_held: bool = False,
+    pieces: Sequence[bytes] = (),
+    pause: float = 0.2,
 ) -> str:
     """Return the shell line that gives a record to a checkpassword program.
 
@@ -94,6 +100,8 @@ def recipe(
         redirect: of descriptors, instead of 3 alone.
         path: of a file by which the record is given, instead of a pipe.
         is_held: whether the pipe stays open for a while.
+        pieces: in which the record is written, instead of at once.
+        pause: seconds between two of them.
     """
     command = " ".join(part for part in (_settings(environ or {}), front, quote_all(argv)) if part)
     if path and record is not None:
@@ -101,8 +109,9 @@ def recipe(
     elif record is None:
         line = f"{command} {redirect or '3<&-'}"
     else:
-        writer = f"printf {quote_printf(record)}"
-        line = f"{f'({writer}; sleep 9)' if is_held else writer} | {command} {redirect or '3<&0'}"
+        writer = f"; sleep {pause:g}; ".join(f"printf {quote_printf(piece)}" for piece in pieces or [record])
+        writer += "; sleep 9" if is_held else ""
+        line = f"{f'({writer})' if is_held or pieces else writer} | {command} {redirect or '3<&0'}"
     return "; ".join(part for part in (before, line, after) if part)
 
 

@@ -73,6 +73,7 @@ class Answer:
         words += [f"printf {quote_printf(self.output)}"] if self.output else []
         words += [f"printf {quote_printf(self.errors)} >&2"] if self.errors else []
         words += ["sleep 9999 &"] if self.stays else []
+        words += ["sleep 1"] if self.holds else []
         if self.hangs:
             words.append("sleep 9999")
         elif self.signal:

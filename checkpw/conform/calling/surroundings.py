@@ -41,7 +41,8 @@ def arguments(caller: Caller, trials: Trials) -> None:
     wanted = tuple(caller.argv[caller.argv.index(PLACE) + 1 :])
     seen = call_once(caller, trials).argv
     if seen != wanted:
-        raise Violation(f"the arguments {_words(wanted)}", _words(seen), recipe=caller.recipe(caller.log_in().wire))
+        recipe = caller.recipe(caller.log_in().wire).replace("od -c <&3 >&2", 'printf "%s\\n" "$0" "$@" >&2', 1)
+        raise Violation(f"the arguments {_words(wanted)}", _words(seen), recipe=recipe)
 
 
 def _words(words: tuple[bytes, ...]) -> str:

@@ -7,7 +7,7 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from hypothesis import strategies as st
 
@@ -49,11 +49,20 @@ def survives_signals(target: Verifier, trials: Trials) -> None:
 
         pieces = (whole[:at], whole[at:])
         answer = target.ask(None, (target.marker,), pieces=pieces, between=send)
-        names = " ".join(signal_name(number) for number in numbers)
-        target.must_accept(answer, whole, (target.marker,), RAN, what=f"after {names} in the midst of the record, yes")
+        names = [signal_name(number) for number in numbers]
+        what = f"after {' '.join(names)} in the midst of the record, yes"
+        by_hand = ByHand(front=_sending(names), pieces=pieces, pause=2.0)
+        target.must_accept(answer, whole, (target.marker,), RAN, what=what, by_hand=by_hand)
 
     numbers = st.lists(st.sampled_from(harmless), min_size=1, max_size=6)
     trials.each(st.tuples(numbers, st.integers(1, len(whole) - 1)), ask, most=12)
+
+
+def _sending(names: Sequence[str]) -> str:
+    """Return what runs a program, in a shell line, and sends it signals a second later."""
+    kills = [f"kill -{name.removeprefix('SIG')} $$" for name in names]
+    kills = [f"{kill}; kill -CONT $$" if kill == "kill -STOP $$" else kill for kill in kills]
+    return f"""sh -c '(sleep 1; {"; ".join(kills)}) & exec "$0" "$@"'"""
 
 
 def reads_on_after_eintr(target: Verifier, trials: Trials) -> None:

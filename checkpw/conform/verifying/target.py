@@ -258,6 +258,8 @@ class Verifier:
             redirect=by_hand.redirect,
             path=by_hand.path,
             is_held=by_hand.is_held,
+            pieces=by_hand.pieces,
+            pause=by_hand.pause,
         )
         return Violation(expected, seen, given=record, recipe=line, is_dialect=is_dialect)
 
@@ -292,13 +294,17 @@ class Verifier:
         )
 
     def must_refuse(
-        self, outcome: Outcome, record: bytes | None, prog: Sequence[bytes] = TRUE, what: str = "no"
+        self,
+        outcome: Outcome,
+        record: bytes | None,
+        prog: Sequence[bytes] = TRUE,
+        what: str = "no",
+        by_hand: ByHand = PLAIN,
     ) -> None:
         """Raise unless the answer was 1 or 2, or the usual no, and nothing was run."""
         known = self.profile.misuse | self.profile.rejected
-        self.must_leave(
-            outcome, {1, 2, self.no, self.unknown}, known, f"{what}, exit 1 or 2, and nothing run", record, prog
-        )
+        expected = f"{what}, exit 1 or 2, and nothing run"
+        self.must_leave(outcome, {1, 2, self.no, self.unknown}, known, expected, record, prog, by_hand=by_hand)
 
     def must_leave(
         self,

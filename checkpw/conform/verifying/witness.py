@@ -145,7 +145,7 @@ def behind(target: Verifier, state: State, record: bytes | None = None) -> tuple
             if process.has_ended():
                 status = process.wait(0) or 0
                 words = f"exit {status}" if status >= 0 else f"killed by {signal_name(-status)}"
-            raise target.violation("yes, and PROG runs", words, record, by_hand=by_hand(state))
+            raise target.violation("yes, and PROG runs", words, record, (b"/bin/sleep", b"1"), by_hand=by_hand(state))
         if pid != process.pid:
             stack.callback(_kill, pid)
         try:

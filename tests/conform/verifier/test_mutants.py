@@ -4,11 +4,13 @@ import importlib.util
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 
+import judging
 import pytest
 from mutants import MUTANTS
 
@@ -36,8 +38,11 @@ json.dump([(one.judged.name, one.verdict.value, one.why, str(one.violation)) for
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda one: f"{one.property}: {one.name}")
-def test_a_fault_is_caught_by_the_property_that_names_it(perl, judge, reference, mutant, refuse):
-    """One property is tried on one fault, and fails with what was expected, what was seen, and how to see it."""
+def test_a_fault_is_caught_by_the_property_that_names_it(perl, place, judge, reference, mutant, refuse):
+    """One property is tried on one fault, and fails with what was expected, what was seen, and how to see it.
+
+    The shell line does show it: what it says of the mutant it does not say of the reference.
+    """
     if mutant.needs_root and os.geteuid() != 0:
         refuse("not run: needs root")
     assert reference.count(mutant.old) == 1, mutant.old
@@ -48,6 +53,33 @@ def test_a_fault_is_caught_by_the_property_that_names_it(perl, judge, reference,
     assert result.violation.expected
     assert result.violation.seen
     assert result.violation.recipe
+    if mutant.property != OF_TIME and _can_be_run(result.violation.recipe):
+        of_mutant = _by_hand(result.violation.recipe)
+        (place / judging.PROGRAM).write_text(reference, encoding="utf-8")
+        assert _by_hand(result.violation.recipe) != of_mutant
+
+
+def _can_be_run(line):
+    """Tell whether a shell line works here; strace may not be there, or not be allowed."""
+    words = ["strace", "-o", "/dev/null", "true"]
+    if "strace" not in line:
+        return True
+    return shutil.which("strace") is not None and subprocess.run(words, check=False).returncode == 0
+
+
+def _by_hand(line):
+    """Give what a shell line says on a terminal; numbers of processes and files only as far as they are the same."""
+    # bash, because words that do not print stand in $'...', which not every sh has.
+    words = ["/bin/bash", "-c", f"exec 2>&1; {line}"]
+    said = subprocess.run(
+        words, capture_output=True, cwd="/", env=judging.ENVIRON, timeout=PATIENCE, check=False
+    ).stdout
+    numbers = {}
+    return re.sub(
+        rb"(?<![0-9])[1-9][0-9]{3,}|[0-9]+:[0-9]+",
+        lambda found: b"<%d>" % numbers.setdefault(found[0], len(numbers)),
+        said,
+    )
 
 
 @pytest.mark.parametrize(

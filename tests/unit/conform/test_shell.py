@@ -61,6 +61,8 @@ def test_a_line_has_what_brought_it_about():
     words = (["./p", "true"], b"a\0b\0\0")
     assert recipe(*words, path="/tmp/r") == "printf 'a\\0b\\0\\0' >/tmp/r; ./p true 3</tmp/r"
     assert recipe(*words, is_held=True) == "(printf 'a\\0b\\0\\0'; sleep 9) | ./p true 3<&0"
+    line = "(printf 'a\\0b'; sleep 1; printf '\\0\\0') | ./p true 3<&0"
+    assert recipe(*words, pieces=(b"a\0b", b"\0\0"), pause=1.0) == line
     assert recipe(["./p"], None, front="env -u X", redirect="3</tmp") == "env -u X ./p 3</tmp"
     assert recipe(["./p"], None, environ={b"X": b"a b"}) == "X='a b' ./p 3<&-"
     assert recipe(["./p"], None, environ={b"X-Y": b"1"}) == "env X-Y=1 ./p 3<&-"
