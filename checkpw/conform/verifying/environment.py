@@ -19,6 +19,8 @@ from checkpw.conform.verifying.verdicts import INTERFACE, PRACTICE
 
 OF_THE_ACCOUNT = (b"USER", b"HOME", b"SHELL")
 
+UNHURRIED = 3.0  # seconds for a program that stands behind everybody else
+
 SHORTEST_SECRET = 5  # bytes; a shorter password may be part of a word by chance
 
 
@@ -151,8 +153,18 @@ def no_secret_shown(target: Verifier, trials: Trials) -> None:
     secret = account.password
     given = frozenset([*(b"%b=%b" % pair for pair in target.environ.items()), *target.argv])
 
+    behind = True
+
     def ask(sent: bytes) -> None:
-        place = _watch(target, sent, secret, given)
+        nonlocal behind
+        place = None
+        if behind:
+            place = _watch(target, sent, secret, given, patience=UNHURRIED, behind=True)
+            behind = place is not None
+        if place is None:  # others have the processor, and who stands behind all of them never has it
+            place = _watch(target, sent, secret, given, patience=target.patience)
+        if place is None:
+            raise NotJudged("it does not end while it is looked at")
         if place:
             by_hand = ByHand(front="strace -f -v -s 600 -e trace=execve")
             words = f"it is in its {place}"
@@ -162,8 +174,22 @@ def no_secret_shown(target: Verifier, trials: Trials) -> None:
         trials.once(functools.partial(ask, sent))
 
 
-def _watch(target: Verifier, sent: bytes, secret: bytes, given: frozenset[bytes]) -> str:
-    """Have the program check a record, and say where it or what it starts shows the secret, "" for nowhere."""
+def _watch(
+    target: Verifier, sent: bytes, secret: bytes, given: frozenset[bytes], *, patience: float, behind: bool = False
+) -> str | None:
+    """Have the program check a record, and look at it and at what it starts.
+
+    Args:
+        target: the program.
+        sent: the record.
+        secret: what to look for.
+        given: words and variables that it was started with, which do not count.
+        patience: seconds for all of that.
+        behind: whether it stands behind everybody else, so that whoever looks has more time than who is looked at.
+
+    Returns:
+        Where the secret is shown, "" for nowhere, None if time was up before the end of the program.
+    """
     with contextlib.ExitStack() as stack:
         reading, writing = os.pipe()
         stack.callback(os.close, reading)
@@ -171,14 +197,17 @@ def _watch(target: Verifier, sent: bytes, secret: bytes, given: frozenset[bytes]
         stack.callback(os.close, null)
         state = target.state(descriptors={0: null, 1: null, 2: null, 3: reading})
         process = stack.enter_context(target.begin(TRUE, state))
-        with contextlib.suppress(AttributeError, OSError):  # so that whoever looks has more time than who is looked at
-            os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
-        deadline = time.monotonic() + target.patience
+        if behind:
+            with contextlib.suppress(AttributeError, OSError):
+                os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
+        deadline = time.monotonic() + patience
         give(writing, (sent,), process, deadline)
         wait_until_read(writing, process, deadline)
         place = witness.shows(process.pid, secret, given)
         os.close(writing)
-        while not place and not process.has_ended() and time.monotonic() < deadline:
+        while not place and not process.has_ended():
+            if time.monotonic() > deadline:
+                return None
             for pid in witness.descendants(process.pid):
                 place = place or witness.shows(pid, secret, given)
         return place
