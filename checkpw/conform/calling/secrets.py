@@ -58,9 +58,7 @@ def _find(caller: Caller, trials: Trials, name: str, secrets: tuple[bytes, ...])
                     f"no {_name(secret)} in anybody's {where}",
                     f"{entry[:80]!a} in that of {who}",
                     given=attempt.wire,
-                    recipe=caller.recipe(attempt.wire).replace(
-                        "od -c <&3 >&2", f"xargs -0 -n1 </proc/{process}/{name} >&2", 1
-                    ),
+                    recipe=caller.recipe(attempt.wire, shows=f"xargs -0 -n1 </proc/{process}/{name}"),
                 )
 
 
@@ -97,7 +95,7 @@ def later_calls(caller: Caller, trials: Trials) -> None:
         for secret in (LOGIN, PASSWORD, LOGIN[1:], PASSWORD[1:]):
             if secret in text:
                 given, expected = first.wire + second.wire, "nothing of the first login in the second call"
-                recipe = caller.recipe(given, Answer(status=1)).replace("od -c <&3 >&2", "od -c <&3 >&2; env >&2", 1)
+                recipe = caller.recipe(given, Answer(status=1), shows="(od -c <&3; env)")
                 raise Violation(expected, f"{text[:80]!a}", given=given, recipe=recipe)
 
 
@@ -114,9 +112,9 @@ def replies_and_log(caller: Caller, trials: Trials) -> None:
                 client.reply()
             client.session.hang_up()
             client.remainder(1.0)
-        found = [(client.heard, client.session.said()) for client in clients]
+        found = [(client.heard, client.session.said()) for client in clients]  # in the order of the answers
     trials.ran(len(answers))
-    for heard, logged in found:
+    for answer, (heard, logged) in zip(answers, found, strict=True):
         for secret in (PASSWORD, *(encoded - {LOGIN})):
             for where, text in (("said to the client", heard), ("written on descriptor 2", logged)):
                 if secret in text:
@@ -125,7 +123,7 @@ def replies_and_log(caller: Caller, trials: Trials) -> None:
                         f"no password {where}",
                         f"{line[:100]!a}",
                         given=attempt.wire,
-                        recipe=caller.recipe(attempt.wire),
+                        recipe=caller.recipe(attempt.wire, answer),
                     )
 
 

@@ -69,7 +69,7 @@ def apart(caller: Caller, trials: Trials) -> None:
     """Two sessions, their attempts interleaved, have their own records and their own verdicts."""
     yes, no = Answer(holds=True), Answer(status=1, holds=True)
     first, second = caller.log_in(b"first", b"secret-1"), caller.log_in(b"second", b"secret-2")
-    recipe = f"{caller.recipe(first.wire, yes)} & {caller.recipe(second.wire, no)}; wait"
+    recipe = f"({caller.recipe(first.wire, yes)}) & ({caller.recipe(second.wire, no)}); wait"
     with ExitStack() as stack:
         clients = caller.sessions((yes, no), stack)
         for client, attempt in zip(clients, (first, second), strict=True):

@@ -219,7 +219,7 @@ class Caller:
         return attempts.login(login, password)
 
     def recipe(
-        self, wire: bytes, answer: Answer | None = YES, *, unusable: Unusable | None = None, prefix: str = ""
+        self, wire: bytes, answer: Answer | None = YES, *, unusable: Unusable | None = None, **further: str
     ) -> str:
         """Return a shell line that shows by hand what comes of a dialogue; without an answer, of a missing checker.
 
@@ -227,12 +227,12 @@ class Caller:
             wire: what the client says.
             answer: of the checker.
             unusable: why the checker cannot be executed, instead of an answer.
-            prefix: what stands in front of the command.
+            further: what else `recipes.caller` takes.
         """
         start = b"EHLO client.example\r\n" if self.language is Language.SMTP else b""
         before = unusable.by_hand if unusable else ""
         whole = start + wire + b"QUIT\r\n"
-        return recipes.caller(self.argv, PLACE, whole, answer, is_chain=self.is_chain, before=before, prefix=prefix)
+        return recipes.caller(self.argv, PLACE, whole, answer, is_chain=self.is_chain, before=before, **further)
 
     def recipe_of(self, feed: str) -> str:
         """Return a shell line in which a command says what the client does, from the greeting to the end."""

@@ -23,6 +23,9 @@ STRANGER = 54400
 OF_TIME = "same-time-for-unknown-login"
 """What cannot be judged while the machine is busy with other tests."""
 
+IN_TMP = "record|input|file|fds|path|orphan|text|empty|[124]"
+"""What shell lines make in /tmp."""
+
 OF_ROOT = ("drops-groups", "drops-uid", "drops-gid")
 
 # Judges the reference as a user whose home, package and interpreter are in a directory that everybody may enter.
@@ -54,9 +57,9 @@ def test_a_fault_is_caught_by_the_property_that_names_it(perl, place, judge, ref
     assert result.violation.seen
     assert result.violation.recipe
     if mutant.property != OF_TIME and _can_be_run(result.violation.recipe):
-        of_mutant = _by_hand(result.violation.recipe)
+        of_mutant = _by_hand(result.violation.recipe, place)
         (place / judging.PROGRAM).write_text(reference, encoding="utf-8")
-        assert _by_hand(result.violation.recipe) != of_mutant
+        assert _by_hand(result.violation.recipe, place) != of_mutant
 
 
 def _can_be_run(line):
@@ -67,13 +70,21 @@ def _can_be_run(line):
     return shutil.which("strace") is not None and subprocess.run(words, check=False).returncode == 0
 
 
-def _by_hand(line):
-    """Give what a shell line says on a terminal; numbers of processes and files only as far as they are the same."""
-    # bash, because words that do not print stand in $'...', which not every sh has.
-    words = ["/bin/bash", "-c", f"exec 2>&1; {line}"]
-    said = subprocess.run(
-        words, capture_output=True, cwd="/", env=judging.ENVIRON, timeout=PATIENCE, check=False
-    ).stdout
+def _by_hand(line, place):
+    """Give what a shell line says on a terminal; numbers of processes and files only as far as they are the same.
+
+    What it puts into /tmp it puts into a directory of its own, where tests side by side do not find it.
+    """
+    own = place / "by-hand"
+    own.mkdir(exist_ok=True)
+    own.chmod(0o777)
+    line = re.sub(rf"/tmp/(?=(?:{IN_TMP})\b)", f"{own}/", line)
+    # bash, because words that do not print stand in $'...', which not every sh has. A file, because a helper that is
+    # left behind keeps it open.
+    with open(own / "said", "wb") as said:
+        words = ["/bin/bash", "-c", f"exec 2>&1; {line}"]
+        subprocess.run(words, stdout=said, cwd="/", env=judging.ENVIRON, timeout=PATIENCE, check=False)
+    said = (own / "said").read_bytes()
     numbers = {}
     return re.sub(
         rb"(?<![0-9])[1-9][0-9]{3,}|[0-9]+:[0-9]+",
