@@ -6,12 +6,12 @@ import time
 from hypothesis import strategies as st
 
 from checkpw.conform import strategies
-from checkpw.conform.accounts import MAX_RECORD, record
+from checkpw.conform.accounts import MAX_RECORD, record, wrong_password
 from checkpw.conform.model import Property, Severity
 from checkpw.conform.process import Process
 from checkpw.conform.shell import ByHand
 from checkpw.conform.trials import Trials
-from checkpw.conform.verifying.target import RAN, TRUE, Verifier, wrong_password
+from checkpw.conform.verifying.target import RAN, TRUE, Verifier
 from checkpw.conform.verifying.verdicts import INTERFACE
 
 CALLERS = "qmail-smtpd-auth, tmda-ofmipd"

@@ -1,6 +1,7 @@
 """A checkpassword program under test: how it is asked, and what its answers are held against."""
 
 import contextlib
+import dataclasses
 import errno
 import os
 import shutil
@@ -10,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from checkpw.conform.accounts import Account, record
+from checkpw.conform.accounts import Account, record, wrong_password
 from checkpw.conform.model import NotJudged, Violation
 from checkpw.conform.process import (
     KitFailure,
@@ -248,19 +249,8 @@ class Verifier:
             words, making = self._by_hand.get(word, ([word], ""))
             shown += words
             before.append(making)
-        line = recipe(
-            shown,
-            record,
-            environ=environ,
-            before="; ".join(filter(None, before)),
-            after=by_hand.after,
-            front=by_hand.front,
-            redirect=by_hand.redirect,
-            path=by_hand.path,
-            is_held=by_hand.is_held,
-            pieces=by_hand.pieces,
-            pause=by_hand.pause,
-        )
+        by_hand = dataclasses.replace(by_hand, before="; ".join(filter(None, before)))
+        line = recipe(shown, record, by_hand, environ=environ)
         return Violation(expected, seen, given=record, recipe=line, is_dialect=is_dialect)
 
     def must_accept(
@@ -380,11 +370,6 @@ class Verifier:
     def wrong(self) -> bytes:
         """A record with a password that has nothing in common with the right one but its length."""
         return record(self.account.login, wrong_password(self.account))
-
-
-def wrong_password(account: Account) -> bytes:
-    """Return a password as long as the right one, which begins otherwise, whatever of it is compared."""
-    return (b"1" if account.password[:1] in (b"0", b"\xb0") else b"0") * len(account.password)
 
 
 def seen(outcome: Outcome) -> str:

@@ -4,11 +4,11 @@ import os
 
 import pytest
 
-from checkpw.conform.accounts import Account
+from checkpw.conform.accounts import Account, wrong_password
 from checkpw.conform.model import NotJudged, Violation
 from checkpw.conform.process import KitFailure, Outcome
 from checkpw.conform.profiles import CVM, DJB
-from checkpw.conform.verifying.target import MARK, RAN, TRUE, Verifier, wrong_password
+from checkpw.conform.verifying.target import MARK, RAN, TRUE, Verifier
 
 JOE = Account(b"joe", b"secret")
 ENVIRON = {b"PATH": b"/usr/bin:/bin"}
