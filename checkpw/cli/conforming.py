@@ -133,7 +133,9 @@ def estimated(target: Any, number: int, examples: int) -> float:
         examples: how many values a property is tried on at most.
     """
     if isinstance(target, Verifier):
-        once = _seconds(lambda: target.ask(target.account.record))
+        yes = _seconds(lambda: target.ask(target.account.record))
+        no = _seconds(lambda: target.ask(target.wrong))  # which PAM, for one, delays by seconds
+        once = (yes + no) / 2
         whole = (once + VERIFIER_OVERHEAD) * (VERIFIER_RUNS + VERIFIER_RUNS_PER_EXAMPLE * examples) + VERIFIER_WAITS
         return whole * number / len(verifying.PROPERTIES)
     yes = _seconds(lambda: target.try_once(target.log_in(), YES))

@@ -14,6 +14,7 @@ import select
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ __all__ = [
     "State",
     "find_program",
     "nothing",
+    "place_for_programs",
     "quote_printf",
     "recipe",
     "run",
@@ -234,6 +236,22 @@ def find_program(name: str | bytes, environ: Mapping[bytes, bytes]) -> bytes:
     if found is None:
         raise KitFailure(f"{os.fsdecode(name)}: no such program")
     return os.fsencode(found)
+
+
+def place_for_programs() -> str:
+    """Return a directory for temporary files whose file system lets programs be executed; /tmp where that will do.
+
+    $TMPDIR comes last: it may be closed to the users whom a program under test becomes.
+
+    Raises:
+        KitFailure: there is none.
+    """
+    places = ("/tmp", "/var/tmp", tempfile.gettempdir())  # noqa: S108  mkdtemp(3) makes a private one there
+    for place in places:
+        with contextlib.suppress(OSError):
+            if not os.statvfs(place).f_flag & os.ST_NOEXEC and os.access(place, os.W_OK | os.X_OK):
+                return place
+    raise KitFailure(f"no program can be executed in {', '.join(dict.fromkeys(places))}: set TMPDIR")
 
 
 def start(argv: Sequence[bytes], state: State) -> Process:

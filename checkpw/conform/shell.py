@@ -60,6 +60,8 @@ class ByHand:
         redirect: of descriptors, instead of 3 alone.
         path: of a file by which the record is given, instead of a pipe.
         is_held: whether the pipe stays open for a while.
+        pieces: in which the record is written, instead of at once.
+        pause: seconds between two of them.
     """
 
     before: str = ""
@@ -68,42 +70,39 @@ class ByHand:
     redirect: str = ""
     path: str = ""
     is_held: bool = False
+    pieces: tuple[bytes, ...] = ()
+    pause: float = 0.2
+
+
+BARE = ByHand(after="")
 
 
 def recipe(
     argv: Sequence[bytes | str],
     record: bytes | None,
+    by_hand: ByHand = BARE,
     *,
     environ: Mapping[bytes, bytes] | None = None,
-    before: str = "",
-    after: str = "",
-    front: str = "",
-    redirect: str = "",
-    path: str = "",
-    is_held: bool = False,
 ) -> str:
     """Return the shell line that gives a record to a checkpassword program.
 
     Args:
         argv: the program, its arguments and what it is to run.
         record: for descriptor 3; None for a closed one.
+        by_hand: what else it needs.
         environ: variables to set in front of it.
-        before: what to do first, a command.
-        after: what to do then, a command.
-        front: a command that runs the program, in its first words.
-        redirect: of descriptors, instead of 3 alone.
-        path: of a file by which the record is given, instead of a pipe.
-        is_held: whether the pipe stays open for a while.
     """
-    command = " ".join(part for part in (_settings(environ or {}), front, quote_all(argv)) if part)
+    command = " ".join(part for part in (_settings(environ or {}), by_hand.front, quote_all(argv)) if part)
+    path, pieces = by_hand.path, by_hand.pieces
     if path and record is not None:
-        line = f"printf {quote_printf(record)} >{path}; {command} {redirect or f'3<{path}'}"
+        line = f"printf {quote_printf(record)} >{path}; {command} {by_hand.redirect or f'3<{path}'}"
     elif record is None:
-        line = f"{command} {redirect or '3<&-'}"
+        line = f"{command} {by_hand.redirect or '3<&-'}"
     else:
-        writer = f"printf {quote_printf(record)}"
-        line = f"{f'({writer}; sleep 9)' if is_held else writer} | {command} {redirect or '3<&0'}"
-    return "; ".join(part for part in (before, line, after) if part)
+        writer = f"; sleep {by_hand.pause:g}; ".join(f"printf {quote_printf(piece)}" for piece in pieces or [record])
+        writer += "; sleep 9" if by_hand.is_held else ""
+        line = f"{f'({writer})' if by_hand.is_held or pieces else writer} | {command} {by_hand.redirect or '3<&0'}"
+    return "; ".join(part for part in (by_hand.before, line, by_hand.after) if part)
 
 
 def _settings(environ: Mapping[bytes, bytes]) -> str:

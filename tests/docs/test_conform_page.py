@@ -96,12 +96,12 @@ def test_profiles_are_those_of_the_code():
 
 def test_the_failure_in_the_page_is_written_by_the_report():
     """What the page teaches to read is what the terminal shows."""
-    from checkpw.conform.shell import recipe
+    from checkpw.conform.shell import ByHand, recipe
 
     (shown,) = PAGE.literal("How to read a failure")
     suffix = next(one for one in verifying.PROPERTIES if one.name == "rejects-password-suffix")
     record = b"joe\0secretx\0\0"
-    by_hand = recipe(["./mychecker", "true"], record, after="echo $?")
+    by_hand = recipe(["./mychecker", "true"], record, ByHand())
     violation = Violation("no to and one byte more, exit 1, and nothing run", "exit 0", given=record, recipe=by_hand)
     result = Result(suffix, Verdict.FAILED, "", violation, 1, 0.0)
     assert shown.rstrip() == terminal.failure(result, terminal.Style())

@@ -209,6 +209,46 @@ def test_the_store_is_taken_down_and_up(conform, script, tmp_path):
     assert store.exists()
 
 
+@pytest.fixture
+def relative(script, place):
+    """Give a function that makes ./checker, which runs only where its file of accounts is."""
+
+    def make(home, enters="cd $HOME"):
+        become = f"USER=joe HOME={home} SHELL=/bin/sh; export USER HOME SHELL; {enters}\n"
+        script("checker", f"[ -e accounts ] || exit 111{CHECKER.replace('exec', become + 'exec')}", place)
+        (place / "accounts").touch()
+
+    return make
+
+
+def test_a_program_may_be_named_by_a_relative_path(conform, relative):
+    """And its arguments may be relative paths: it is started in the current directory."""
+    relative("/usr")
+    done = conform("verifier", *JOE, "--select", "enters-home", "--", "./checker")
+    assert done.returncode == 0, done.stdout
+
+
+def test_started_in_the_home_of_the_account(conform, script, place):
+    """What does not enter it is found out all the same, from elsewhere, and the shell line shows it."""
+    become = f"USER=joe HOME={place} SHELL=/bin/sh; export USER HOME SHELL\n"
+    for enters, status in (("cd $HOME; ", 0), ("", 1)):
+        checker = script("checker", CHECKER.replace("exec", f"{become}{enters}exec"))
+        done = conform("verifier", *JOE, "--select", "enters-home", "--json", "--", checker)
+        assert done.returncode == status, done.stderr
+    (found,) = json.loads(done.stdout)["results"]
+    words = ["/bin/sh", "-c", found["violation"]["recipe"]]
+    by_hand = subprocess.run(words, cwd=place, capture_output=True, check=False, timeout=PATIENCE)
+    assert by_hand.stdout.splitlines()[0] == b"/tmp"
+
+
+def test_a_relative_program_started_in_the_home_of_the_account(conform, relative, place):
+    """It runs nowhere else, so nobody can tell whether it enters it."""
+    relative(place)
+    done = conform("verifier", *JOE, "--select", "enters-home", "--", "./checker")
+    assert done.returncode == 111, done.stdout
+    assert "runs nowhere else" in done.stdout
+
+
 # --- callers
 
 

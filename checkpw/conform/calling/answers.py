@@ -35,13 +35,14 @@ def _maps(answers: Sequence[Answer], smtp: str, is_right: Callable[[Reply], bool
     """Return the check that the client is told the right thing; with POP3 there is but one no."""
 
     def check(caller: Caller, trials: Trials) -> None:
-        for answer, reply in zip(answers, caller.told(answers), strict=True):
+        told = caller.told(answers)
+        trials.ran(len(answers))
+        for answer, reply in zip(answers, told, strict=True):
             if caller.language is Language.POP3:
                 if reply.kind not in (Kind.NO, Kind.CLOSED):
                     raise _unlike(caller, "-ERR", reply, answer)
             elif not is_right(reply):
                 raise _unlike(caller, smtp, reply, answer)
-        trials.ran(len(answers))
 
     return check
 
@@ -153,13 +154,13 @@ def hanging(caller: Caller, trials: Trials) -> None:
     began = time.monotonic()
     with ExitStack() as stack:
         clients = caller.sessions(known, stack)
+        trials.ran(len(known))
         early = [client.begin(attempt) for client in clients]
         for client, answer, first in zip(clients, known, early, strict=True):
             left = caller.hang_limit - (time.monotonic() - began)
             reply = first or client.reply(max(0.1, left))
             if reply.kind not in REFUSALS:
                 raise _unlike(caller, f"a refusal within {caller.hang_limit:g} seconds (--hang-limit)", reply, answer)
-    trials.ran(len(known))
     trials.remark = f"given up after {time.monotonic() - began:.1f} s"
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from checkpw.conform.shell import quote_printf
 
+SEEN = "/tmp/seen"  # noqa: S108  the file, in a line for people, to which a checker writes what it was given
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -69,14 +71,19 @@ class Answer:
         }
         return "".join(f"{name}={value}\n" for name, value in words.items())
 
-    def shell(self) -> str:
-        """Return shell text that answers like this, and shows on descriptor 2 what it was given."""
-        words = ["od -c <&3 >&2"] if self.reads and not self.closes else []
+    def shell(self, shows: str = "od -c <&3") -> str:
+        """Return shell text that answers like this.
+
+        Args:
+            shows: a command that shows what it was given; it goes to a file, because servers may drop what it says.
+        """
+        words = [f"{shows} >>{SEEN}"] if self.reads and not self.closes else []
         words += ["exec 3<&-"] if self.closes else []
         words += [f"printf {quote_printf(self.output)}"] if self.output else []
         words += [f"printf {quote_printf(self.errors)} >&2"] if self.errors else []
         words += ["sleep 9999 &"] if self.stays else []
         words += ["trap '' TERM"] if self.ignores else []
+        words += ["sleep 1"] if self.holds else []
         if self.hangs:
             words.append("sleep 9999")
         elif self.signal:

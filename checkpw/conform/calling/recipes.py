@@ -6,7 +6,7 @@ The lines are sent without waiting for replies, which every server has to stand.
 from collections.abc import Sequence
 
 from checkpw.conform import shell
-from checkpw.conform.calling.call import Answer
+from checkpw.conform.calling.call import SEEN, Answer
 
 BY_HAND = "/tmp/checker"  # noqa: S108  a name for a reader to replace
 NOT_THERE = "/nonexistent"
@@ -21,6 +21,8 @@ def caller(
     is_chain: bool = False,
     before: str = "",
     prefix: str = "",
+    redirect: str = "",
+    shows: str = "od -c <&3",
 ) -> str:
     """Return a shell line that says something to a caller whose checker answers in a certain way.
 
@@ -32,6 +34,8 @@ def caller(
         is_chain: whether the checker runs the words behind it after a yes.
         before: a command that makes the checker, `BY_HAND`, where it is no line of shell.
         prefix: what stands in front of the command.
+        redirect: further descriptors of the command.
+        shows: what the checker says of what it was given, once it is all over.
     """
     words = [word.replace(place, (BY_HAND if answer or before else NOT_THERE).encode()) for word in argv]
     feed = wire if isinstance(wire, str) else f"printf {shell.quote_printf(wire)}"
@@ -40,11 +44,13 @@ def caller(
         return f"{before}; {given}{shell.quote_all(words)}"
     if answer is None:
         return given + shell.quote_all(words)
+    end = f"{redirect}; cat {SEEN}"
+    given = f"rm -f {SEEN}; {given}"
     if all(word == place or place not in word for word in argv):
-        does = answer.shell()
+        does = answer.shell(shows)
         if is_chain and answer.is_yes:
             does = does.removesuffix("exit 0") + 'exec "$0" "$@" 3<&-'
         checker = f"sh -c {shell.quote(does)}"
-        return given + " ".join(checker if word == place else shell.quote(word) for word in argv)
-    make = f"printf '#!/bin/sh\\n%s\\n' {shell.quote(answer.shell())} >{BY_HAND}; chmod 755 {BY_HAND}; "
-    return make + given + shell.quote_all(words)
+        return given + " ".join(checker if word == place else shell.quote(word) for word in argv) + end
+    make = f"printf '#!/bin/sh\\n%s\\n' {shell.quote(answer.shell(shows))} >{BY_HAND}; chmod 755 {BY_HAND}; "
+    return make + given + shell.quote_all(words) + end

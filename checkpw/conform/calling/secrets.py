@@ -52,14 +52,13 @@ def _find(caller: Caller, trials: Trials, name: str, secrets: tuple[bytes, ...])
                     else "a process of the server"
                 )
                 where = "environment" if name == "environ" else "command line"
+                process = "$$" if pid == checker.pid else "$PPID"
                 entry = next(word for word in text.split(b"\0") if secret in word)
                 raise Violation(
                     f"no {_name(secret)} in anybody's {where}",
                     f"{entry[:80]!a} in that of {who}",
                     given=attempt.wire,
-                    recipe=caller.recipe(attempt.wire).replace(
-                        "od -c <&3 >&2", f"xargs -0 -n1 </proc/$$/{name} >&2", 1
-                    ),
+                    recipe=caller.recipe(attempt.wire, shows=f"xargs -0 -n1 </proc/{process}/{name}"),
                 )
 
 
@@ -84,9 +83,10 @@ def command_line(caller: Caller, trials: Trials) -> None:
 
 def later_calls(caller: Caller, trials: Trials) -> None:
     """A second call is given nothing of the first."""
+    first, second = caller.log_in(LOGIN, PASSWORD), caller.log_in(b"b", b"p")
     with caller.session(Answer(status=1)) as client:
-        client.attempt(caller.log_in(LOGIN, PASSWORD))
-        client.attempt(caller.log_in(b"b", b"p"))
+        client.attempt(first)
+        client.attempt(second)
         calls = client.session.calls()
     trials.ran()
     if len(calls) < 2:
@@ -94,7 +94,9 @@ def later_calls(caller: Caller, trials: Trials) -> None:
     for text in (calls[1].record, *calls[1].environ, *calls[1].argv):
         for secret in (LOGIN, PASSWORD, LOGIN[1:], PASSWORD[1:]):
             if secret in text:
-                raise Violation("nothing of the first login in the second call", f"{text[:80]!a}")
+                given, expected = first.wire + second.wire, "nothing of the first login in the second call"
+                recipe = caller.recipe(given, Answer(status=1), shows="(od -c <&3; env)")
+                raise Violation(expected, f"{text[:80]!a}", given=given, recipe=recipe)
 
 
 def replies_and_log(caller: Caller, trials: Trials) -> None:
@@ -110,9 +112,9 @@ def replies_and_log(caller: Caller, trials: Trials) -> None:
                 client.reply()
             client.session.hang_up()
             client.remainder(1.0)
-        found = [(client.heard, client.session.said()) for client in clients]
+        found = [(client.heard, client.session.said()) for client in clients]  # in the order of the answers
     trials.ran(len(answers))
-    for heard, logged in found:
+    for answer, (heard, logged) in zip(answers, found, strict=True):
         for secret in (PASSWORD, *(encoded - {LOGIN})):
             for where, text in (("said to the client", heard), ("written on descriptor 2", logged)):
                 if secret in text:
@@ -121,7 +123,7 @@ def replies_and_log(caller: Caller, trials: Trials) -> None:
                         f"no password {where}",
                         f"{line[:100]!a}",
                         given=attempt.wire,
-                        recipe=caller.recipe(attempt.wire),
+                        recipe=caller.recipe(attempt.wire, answer),
                     )
 
 

@@ -60,7 +60,8 @@ def three_failures(caller: Caller, trials: Trials) -> None:
         for number in range(1, LEAST_FAILURES + 1):
             reply = client.attempt(attempt)
             if reply.kind is Kind.CLOSED or reply.code == 421:
-                raise Violation(f"{LEAST_FAILURES} failures before the connection is closed", f"{reply} at {number}")
+                expected, given = f"{LEAST_FAILURES} failures before the connection is closed", attempt.wire * number
+                raise Violation(expected, f"{reply} at {number}", given=given, recipe=caller.recipe(given, NO))
     trials.ran()
 
 
@@ -68,13 +69,15 @@ def apart(caller: Caller, trials: Trials) -> None:
     """Two sessions, their attempts interleaved, have their own records and their own verdicts."""
     yes, no = Answer(holds=True), Answer(status=1, holds=True)
     first, second = caller.log_in(b"first", b"secret-1"), caller.log_in(b"second", b"secret-2")
+    recipe = f"({caller.recipe(first.wire, yes)}) & ({caller.recipe(second.wire, no)}); wait"
     with ExitStack() as stack:
         clients = caller.sessions((yes, no), stack)
         for client, attempt in zip(clients, (first, second), strict=True):
             client.begin(attempt)
         for client, attempt in zip(clients, (first, second), strict=True):
             if client.session.wait_for_call(caller.patience) is None:
-                raise Violation(f"a call for each of two sessions at the same time; by {attempt.way}", "none")
+                expected = f"a call for each of two sessions at the same time; by {attempt.way}"
+                raise Violation(expected, "none", given=attempt.wire, recipe=recipe)
         for client in reversed(clients):
             client.session.release()
         for client, attempt, is_yes in zip(clients, (first, second), (True, False), strict=True):
@@ -84,7 +87,8 @@ def apart(caller: Caller, trials: Trials) -> None:
                 caller.require_session(reply)
             if not caller.is_chain and (reply.kind is Kind.YES) != is_yes:
                 wanted = "a yes" if is_yes else "a refusal"
-                raise Violation(f"{wanted}, while another session is told the contrary", str(reply))
+                expected = f"{wanted}, while another session is told the contrary"
+                raise Violation(expected, str(reply), given=attempt.wire, recipe=recipe)
     trials.ran(2)
 
 
@@ -171,10 +175,12 @@ def leaves(caller: Caller, trials: Trials) -> None:
         running = client.session.processes()[1:]
         status = client.session.process.wait(limit)
     trials.ran()
+    given, recipe = attempt.wire + b"QUIT\r\n", f"{caller.recipe(attempt.wire, NO)}; ps"
     if status is None:
-        raise Violation(f"an end within {limit:g} seconds after QUIT", "none")
+        raise Violation(f"an end within {limit:g} seconds after QUIT", "none", given=given, recipe=recipe)
     if running:
-        raise Violation("no process left when the client says QUIT", f"{len(running)} of them")
+        seen = f"{len(running)} of them"
+        raise Violation("no process left when the client says QUIT", seen, given=given, recipe=recipe)
 
 
 PROPERTIES = (

@@ -41,7 +41,8 @@ def arguments(caller: Caller, trials: Trials) -> None:
     wanted = tuple(caller.argv[caller.argv.index(PLACE) + 1 :])
     seen = call_once(caller, trials).argv
     if seen != wanted:
-        raise Violation(f"the arguments {_words(wanted)}", _words(seen), recipe=caller.recipe(caller.log_in().wire))
+        recipe = caller.recipe(caller.log_in().wire, shows='printf "%s\\n" "$0" "$@"')
+        raise Violation(f"the arguments {_words(wanted)}", _words(seen), recipe=recipe)
 
 
 def _words(words: tuple[bytes, ...]) -> str:
@@ -55,7 +56,7 @@ def descriptor_3(caller: Caller, trials: Trials) -> None:
     wanted = b"".join(field + b"\0" for field in attempt.fields)
     if not calls or not calls[0].record.startswith(wanted):
         seen = f"{calls[0].record!a}" if calls else f"no call, and the reply {reply}"
-        recipe = caller.recipe(attempt.wire) + OCCUPIED
+        recipe = caller.recipe(attempt.wire, redirect=OCCUPIED)
         raise Violation("the record on descriptor 3 although the server has 3, 4 and 5 open", seen, recipe=recipe)
 
 
@@ -74,7 +75,7 @@ def above_3(caller: Caller, trials: Trials) -> None:
     if surplus:
         numbers = ", ".join(f"{each.number} ({_kind(each)})" for each in surplus)
         expected = "nothing of the server's above 3 in the checker, when the server has 3, 4 and 5 open from its start"
-        raise Violation(expected, numbers, recipe=_listing(caller) + OCCUPIED)
+        raise Violation(expected, numbers, recipe=_listing(caller, OCCUPIED))
 
 
 def _try_occupied(caller: Caller, trials: Trials, attempt: Attempt) -> tuple[Reply, list[Call]]:
@@ -124,15 +125,14 @@ def _kind(descriptor: Descriptor) -> str:
     return next((name for test, name in kinds if test(descriptor.mode)), "something else")
 
 
-def _listing(caller: Caller) -> str:
+def _listing(caller: Caller, redirect: str = "") -> str:
     """Return a shell line whose checker lists its descriptors."""
-    return caller.recipe(caller.log_in().wire).replace("od -c <&3 >&2", "ls -l /proc/self/fd >&2", 1)
+    return caller.recipe(caller.log_in().wire, shows="(ls -l /proc/$$/fd)", redirect=redirect)
 
 
 def _listing_of_signals(caller: Caller) -> str:
     """Return a shell line whose checker shows its signals."""
-    shows = "grep ^Sig /proc/self/status >&2"
-    return caller.recipe(caller.log_in().wire).replace("od -c <&3 >&2", shows, 1)
+    return caller.recipe(caller.log_in().wire, shows="grep ^Sig /proc/self/status")
 
 
 def _prints(caller: Caller, trials: Trials, number: int) -> None:

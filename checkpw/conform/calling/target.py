@@ -19,7 +19,7 @@ from checkpw.conform.calling.dialogue import Client, Kind, Language, Reply
 from checkpw.conform.calling.session import Session
 from checkpw.conform.calling.start import USUAL, Start, Unusable
 from checkpw.conform.model import NotJudged, Violation
-from checkpw.conform.process import KitFailure
+from checkpw.conform.process import KitFailure, place_for_programs
 
 PLACE = b"{probe}"
 """What stands for the checker in the command; without it, the checker and `true` are its last words."""
@@ -86,7 +86,7 @@ class Caller:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._root = tempfile.mkdtemp(prefix="checkpw-conform-")  # of mode 0700
+            self._root = tempfile.mkdtemp(prefix="checkpw-conform-", dir=place_for_programs())  # of mode 0700
             stack.callback(shutil.rmtree, self._root, ignore_errors=True)
             lock = os.open(os.path.join(self._root, "alive"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
             stack.callback(os.close, lock)
@@ -219,7 +219,7 @@ class Caller:
         return attempts.login(login, password)
 
     def recipe(
-        self, wire: bytes, answer: Answer | None = YES, *, unusable: Unusable | None = None, prefix: str = ""
+        self, wire: bytes, answer: Answer | None = YES, *, unusable: Unusable | None = None, **further: str
     ) -> str:
         """Return a shell line that shows by hand what comes of a dialogue; without an answer, of a missing checker.
 
@@ -227,12 +227,12 @@ class Caller:
             wire: what the client says.
             answer: of the checker.
             unusable: why the checker cannot be executed, instead of an answer.
-            prefix: what stands in front of the command.
+            further: what else `recipes.caller` takes.
         """
         start = b"EHLO client.example\r\n" if self.language is Language.SMTP else b""
         before = unusable.by_hand if unusable else ""
         whole = start + wire + b"QUIT\r\n"
-        return recipes.caller(self.argv, PLACE, whole, answer, is_chain=self.is_chain, before=before, prefix=prefix)
+        return recipes.caller(self.argv, PLACE, whole, answer, is_chain=self.is_chain, before=before, **further)
 
     def recipe_of(self, feed: str) -> str:
         """Return a shell line in which a command says what the client does, from the greeting to the end."""

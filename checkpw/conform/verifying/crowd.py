@@ -3,11 +3,12 @@
 import contextlib
 import os
 import time
+from collections.abc import Sequence
 
 from checkpw.conform.accounts import record
 from checkpw.conform.model import NotJudged, Property, Severity
 from checkpw.conform.process import KitFailure, Process, State, nothing, run, signal_name
-from checkpw.conform.shell import ByHand
+from checkpw.conform.shell import ByHand, recipe
 from checkpw.conform.trials import Trials
 from checkpw.conform.verifying.feeding import give
 from checkpw.conform.verifying.target import RAN, TRUE, Verifier
@@ -53,7 +54,14 @@ def crowd_behaves_like_one(target: Verifier, trials: Trials) -> None:
             if status != alone[at % 4]:
                 words = "no end within the time limit" if status is None else f"exit {status}"
                 words = words if status is None or status >= 0 else f"killed by {signal_name(-status)}"
-                raise target.violation(f"of {AT_ONCE} at once each exit {alone[at % 4]}", words, questions[at % 4])
+                expected = f"of {AT_ONCE} at once each exit {alone[at % 4]}"
+                raise target.violation(expected, words, questions[at % 4], by_hand=_at_once(target, questions))
+
+
+def _at_once(target: Verifier, questions: Sequence[bytes]) -> ByHand:
+    """Return what the shell line of one question needs to show how often each status is the answer to many."""
+    asked = " & ".join(f"({recipe(target.shown(TRUE), one)}; echo $?)" for one in questions)
+    return ByHand(before=f"(for i in $(seq {AT_ONCE // len(questions)}); do {asked} & done; wait) | sort | uniq -c")
 
 
 def _close_all(descriptors: list[int]) -> None:

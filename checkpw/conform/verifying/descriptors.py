@@ -1,8 +1,10 @@
 """Descriptors: 3 is read and closed, whatever it is, and all others belong to the program that is run."""
 
 import contextlib
+import dataclasses
 import fcntl
 import functools
+import itertools
 import os
 from collections.abc import Iterable, Mapping
 
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from checkpw.conform.accounts import record
 from checkpw.conform.model import NotJudged, Property, Severity, Violation
 from checkpw.conform.process import nothing
-from checkpw.conform.shell import ByHand
+from checkpw.conform.shell import ByHand, quote_printf
 from checkpw.conform.trials import Trials
 from checkpw.conform.verifying import witness
 from checkpw.conform.verifying.feeding import unread
@@ -22,6 +24,9 @@ FURTHER = (4, 5, 6, 9, 20, 100)
 """Numbers of descriptors that a caller may have open besides."""
 
 CAT = (b"/bin/cat",)
+
+_SOME_CLOSED = tuple(frozenset(some) for size in (1, 2, 3) for some in itertools.combinations((0, 1, 2), size))
+"""All that can be closed of the standard descriptors, the fewest first: so few that none is left to chance."""
 
 
 def nothing_on_stdout(target: Verifier, trials: Trials) -> None:
@@ -61,8 +66,11 @@ def leaves_stdin(target: Verifier, trials: Trials) -> None:
         if is_good:
             answer = target.ask(given, CAT, stdin=content)
             if answer.stdout != content:
-                words = f"{len(answer.stdout)} bytes, {seen(answer)}"
-                raise target.violation(f"all {len(content)} bytes of descriptor 0 for PROG", words, given, CAT)
+                words, expected = (
+                    f"{len(answer.stdout)} bytes, {seen(answer)}",
+                    f"all {len(content)} bytes of descriptor 0",
+                )
+                raise target.violation(f"{expected} for PROG", words, given, CAT, by_hand=_with_input(content))
             return
         reading, writing = os.pipe()
         try:
@@ -73,12 +81,37 @@ def leaves_stdin(target: Verifier, trials: Trials) -> None:
         finally:
             os.close(reading)
         if left != len(content):
-            raise target.violation(f"all {len(content)} bytes of descriptor 0 left after a no", f"{left} left", given)
+            expected, by_hand = (
+                f"all {len(content)} bytes of descriptor 0 left after a no",
+                _with_input(content, _CAT_AFTER),
+            )
+            raise target.violation(expected, f"{left} left", given, by_hand=by_hand)
 
     trials.each(st.tuples(st.binary(min_size=1, max_size=4000), st.booleans()), ask, most=10)
 
 
+_CAT_AFTER = """sh -c '"$0" "$@"; cat'"""
+"""What runs a program, in a shell line, and then says what is left of descriptor 0."""
+
+
+def _with_input(content: bytes, front: str = "") -> ByHand:
+    """Have descriptor 0 a file, and not the pipe of the record."""
+    before = f"printf {quote_printf(content)} >/tmp/input"
+    return ByHand(before=before, front=front, path="/tmp/record", redirect="3</tmp/record </tmp/input")  # noqa: S108
+
+
 # --- the descriptors of the program that is run
+
+
+_LISTING = (b"/bin/sh", b"-c", b"ls -l /proc/$$/fd; grep flags /proc/$$/fdinfo/*")
+
+_FURTHER_BY_HAND = ByHand(
+    front="python3 -c 'import fcntl, os, sys; fcntl.fcntl(4, fcntl.F_SETFL, os.O_APPEND | os.O_NONBLOCK);"
+    " os.execvp(sys.argv[1], sys.argv[1:])'",
+    redirect="3<&0 </dev/null >/tmp/1 2>/tmp/2 4<>/tmp/4 5<&4 6<&4 9<&4",
+    after="echo $?; cat /tmp/1",
+)
+"""Gives a program, in a shell line, descriptors that can be told from each other, some of which do not block."""
 
 
 def closes_descriptor_3(target: Verifier, trials: Trials) -> None:
@@ -117,7 +150,7 @@ def hands_on_descriptors(target: Verifier, trials: Trials) -> None:
             if found.descriptors.get(number) != what:
                 words = "closed" if number not in found.descriptors else " ".join(found.descriptors[number])
                 expected = f"descriptor {number} as it was given: {' '.join(what)}"
-                raise _about_descriptors(target, expected, words, _opening(numbers))
+                raise target.violation(expected, words, target.account.record, _LISTING, by_hand=_FURTHER_BY_HAND)
 
     some = st.frozensets(st.sampled_from(FURTHER))
     trials.each(st.one_of(st.just(frozenset(FURTHER)), some), ask, most=8)
@@ -167,7 +200,11 @@ def leaves_files_alone(target: Verifier, trials: Trials) -> None:
         finally:
             os.close(descriptor)
         if after != before:
-            raise _about_descriptors(target, f"descriptor {number} left as it was: {before}", after)
+            look = "ls -l /tmp/file"
+            made = f"rm -f /tmp/file; touch /tmp/file; {look}"
+            by_hand = ByHand(before=made, redirect=f"3<&0 {number}<>/tmp/file", after=look)
+            expected, prog = f"descriptor {number} left as it was: {before}", (target.marker_without_words,)
+            raise target.violation(expected, after, target.account.record, prog, by_hand=by_hand)
 
     for number in (0, 1, 2):
         trials.once(functools.partial(ask, number))
@@ -195,8 +232,8 @@ def closed_standard_descriptors(target: Verifier, trials: Trials) -> None:
             answer = target.ask(given, prog, descriptors=changes)
             target.must_reject(answer, given, prog, what=f"{what} no", by_hand=_closing(closed))
 
-    subsets = st.frozensets(st.integers(0, 2), min_size=1)
-    trials.each(st.tuples(subsets, st.booleans()), ask, most=14)
+    for tried in itertools.product(_SOME_CLOSED, (True, False)):
+        trials.once(functools.partial(ask, tried))
 
 
 def hands_on_closed_descriptors(target: Verifier, trials: Trials) -> None:
@@ -211,9 +248,12 @@ def hands_on_closed_descriptors(target: Verifier, trials: Trials) -> None:
             raise NotJudged("PROG is not run: see answers-with-descriptors-closed") from None
         if set(found.descriptors) - {3} != set(given.descriptors):
             expected = f"with {_list(dict.fromkeys(closed))} closed, PROG with {_list(given.descriptors)}"
-            raise _about_descriptors(target, expected, _list(found.descriptors), _closing(closed))
+            by_hand = dataclasses.replace(_closing(closed), after="cat /tmp/fds")  # 1 may be closed
+            prog = (*_LISTING[:2], b"(%b) >/tmp/fds; exit" % _LISTING[2])
+            raise target.violation(expected, _list(found.descriptors), target.account.record, prog, by_hand=by_hand)
 
-    trials.each(st.frozensets(st.integers(0, 2), min_size=1), ask, most=7)
+    for closed in _SOME_CLOSED:
+        trials.once(functools.partial(ask, closed))
 
 
 PROPERTIES: tuple[Property, ...] = (

@@ -10,13 +10,16 @@ from checkpw.conform import strategies
 from checkpw.conform.accounts import Account, record
 from checkpw.conform.model import NotJudged, Property, Severity
 from checkpw.conform.process import nothing
+from checkpw.conform.shell import ByHand, quote_all
 from checkpw.conform.trials import Trials
 from checkpw.conform.verifying import witness
 from checkpw.conform.verifying.feeding import give, wait_until_read
-from checkpw.conform.verifying.target import RAN, TRUE, Verifier
+from checkpw.conform.verifying.target import PLAIN, RAN, TRUE, Verifier
 from checkpw.conform.verifying.verdicts import INTERFACE, PRACTICE
 
 OF_THE_ACCOUNT = (b"USER", b"HOME", b"SHELL")
+
+UNHURRIED = 3.0  # seconds for a program that stands behind everybody else
 
 SHORTEST_SECRET = 5  # bytes; a shorter password may be part of a word by chance
 
@@ -33,7 +36,9 @@ def hands_on_environment(target: Verifier, trials: Trials) -> None:
     trials.each(strategies.environments(), ask)
 
 
-def _compare_environment(target: Verifier, environ: Mapping[bytes, bytes], shown: Mapping[bytes, bytes]) -> None:
+def _compare_environment(
+    target: Verifier, environ: Mapping[bytes, bytes], shown: Mapping[bytes, bytes], by_hand: ByHand = PLAIN
+) -> None:
     found, given = witness.behind(target, target.state(environ=environ))
 
     def others(entries: Sequence[bytes]) -> list[bytes]:
@@ -44,14 +49,12 @@ def _compare_environment(target: Verifier, environ: Mapping[bytes, bytes], shown
     lost = [entry for entry in others(given.environ) if entry not in found.environ]
     if added or lost:
         changes = [f"{_word(entry)} added" for entry in added] + [f"{_word(entry)} lost" for entry in lost]
-        raise _about(
-            target, "the variables of the caller, USER, HOME and SHELL", ", ".join(changes), (b"/usr/bin/env",), shown
-        )
+        raise _about(target, "the variables of the caller, USER, HOME and SHELL", ", ".join(changes), shown, by_hand)
     for name in OF_THE_ACCOUNT:
         times = sum(entry.startswith(name + b"=") for entry in found.environ)
         if times != 1:
             words = f"{times} times there" if times else "not there"
-            raise _about(target, f"{name.decode()} once in the environment of PROG", words, (b"/usr/bin/env",), shown)
+            raise _about(target, f"{name.decode()} once in the environment of PROG", words, shown, by_hand)
 
 
 def _word(entry: bytes) -> str:
@@ -70,7 +73,7 @@ def sets_account_variables(target: Verifier, trials: Trials) -> None:
                 value = found.variable(name)
                 if not value or value == old[name]:
                     words = "not there" if value is None else f"{name.decode()}={_word(value)}"
-                    raise _about(target, f"{name.decode()} of the account", words, (b"/usr/bin/env",), old)
+                    raise _about(target, f"{name.decode()} of the account", words, old)
 
     for account in target.accounts:
         trials.once(functools.partial(ask, account.record))
@@ -84,7 +87,8 @@ def environment_under_env_i(target: Verifier, trials: Trials) -> None:
     """Begin with no more variables than the program needs to accept a good login, and look what PROG has."""
     target.needs_prog()
     least = _least_environment(target, trials)
-    trials.once(lambda: _compare_environment(target, least, least))
+    words = [b"env", b"-i", *(b"%b=%b" % pair for pair in least.items())]
+    trials.once(lambda: _compare_environment(target, least, {}, ByHand(front=quote_all(words))))
 
 
 def _least_environment(target: Verifier, trials: Trials) -> dict[bytes, bytes]:
@@ -112,9 +116,10 @@ def _least_environment(target: Verifier, trials: Trials) -> dict[bytes, bytes]:
 
 
 def _about(
-    target: Verifier, expected: str, words: str, prog: Sequence[bytes], environ: Mapping[bytes, bytes]
+    target: Verifier, expected: str, words: str, environ: Mapping[bytes, bytes], by_hand: ByHand = PLAIN
 ) -> Exception:
-    return target.violation(expected, words, target.account.record, tuple(prog), environ=environ)
+    record, prog = target.account.record, (b"/usr/bin/env",)
+    return target.violation(expected, words, record, prog, environ=environ, by_hand=by_hand)
 
 
 # --- secrets
@@ -148,17 +153,43 @@ def no_secret_shown(target: Verifier, trials: Trials) -> None:
     secret = account.password
     given = frozenset([*(b"%b=%b" % pair for pair in target.environ.items()), *target.argv])
 
+    behind = True
+
     def ask(sent: bytes) -> None:
-        place = _watch(target, sent, secret, given)
+        nonlocal behind
+        place = None
+        if behind:
+            place = _watch(target, sent, secret, given, patience=UNHURRIED, behind=True)
+            behind = place is not None
+        if place is None:  # others have the processor, and who stands behind all of them never has it
+            place = _watch(target, sent, secret, given, patience=target.patience)
+        if place is None:
+            raise NotJudged("it does not end while it is looked at")
         if place:
-            raise target.violation("no password where other processes see it", f"it is in its {place}", sent)
+            by_hand = ByHand(front="strace -f -v -s 600 -e trace=execve")
+            words = f"it is in its {place}"
+            raise target.violation("no password where other processes see it", words, sent, by_hand=by_hand)
 
     for sent in (account.record, account.record, account.record + b"\0", record(account.login, b"-" + secret)) * 2:
         trials.once(functools.partial(ask, sent))
 
 
-def _watch(target: Verifier, sent: bytes, secret: bytes, given: frozenset[bytes]) -> str:
-    """Have the program check a record, and say where it or what it starts shows the secret, "" for nowhere."""
+def _watch(
+    target: Verifier, sent: bytes, secret: bytes, given: frozenset[bytes], *, patience: float, behind: bool = False
+) -> str | None:
+    """Have the program check a record, and look at it and at what it starts.
+
+    Args:
+        target: the program.
+        sent: the record.
+        secret: what to look for.
+        given: words and variables that it was started with, which do not count.
+        patience: seconds for all of that.
+        behind: whether it stands behind everybody else, so that whoever looks has more time than who is looked at.
+
+    Returns:
+        Where the secret is shown, "" for nowhere, None if time was up before the end of the program.
+    """
     with contextlib.ExitStack() as stack:
         reading, writing = os.pipe()
         stack.callback(os.close, reading)
@@ -166,14 +197,17 @@ def _watch(target: Verifier, sent: bytes, secret: bytes, given: frozenset[bytes]
         stack.callback(os.close, null)
         state = target.state(descriptors={0: null, 1: null, 2: null, 3: reading})
         process = stack.enter_context(target.begin(TRUE, state))
-        with contextlib.suppress(AttributeError, OSError):  # so that whoever looks has more time than who is looked at
-            os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
-        deadline = time.monotonic() + target.patience
+        if behind:
+            with contextlib.suppress(AttributeError, OSError):
+                os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
+        deadline = time.monotonic() + patience
         give(writing, (sent,), process, deadline)
         wait_until_read(writing, process, deadline)
         place = witness.shows(process.pid, secret, given)
         os.close(writing)
-        while not place and not process.has_ended() and time.monotonic() < deadline:
+        while not place and not process.has_ended():
+            if time.monotonic() > deadline:
+                return None
             for pid in witness.descendants(process.pid):
                 place = place or witness.shows(pid, secret, given)
         return place

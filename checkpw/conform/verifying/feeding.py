@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from checkpw.conform.process import Process
 
+PATIENCE_FOR_THE_FIRST = 5.0  # seconds: before it is read a program has to start
 PATIENCE_FOR_A_PIECE = 0.2  # seconds after which a writer no longer waits for a reader who does not read
 
 
@@ -46,7 +47,8 @@ def give(
             except (BrokenPipeError, ConnectionResetError):
                 return
         if waits:
-            wait_until_read(descriptor, process, min(deadline, time.monotonic() + PATIENCE_FOR_A_PIECE))
+            patience = PATIENCE_FOR_A_PIECE if at else PATIENCE_FOR_THE_FIRST
+            wait_until_read(descriptor, process, min(deadline, time.monotonic() + patience))
 
 
 def _wait_until_writable(descriptor: int, process: Process, deadline: float) -> bool:

@@ -8,11 +8,15 @@ from hypothesis import strategies as st
 from checkpw.conform import strategies
 from checkpw.conform.model import Property, Severity
 from checkpw.conform.process import Outcome
+from checkpw.conform.shell import ByHand
 from checkpw.conform.trials import Trials
 from checkpw.conform.verifying import witness
 from checkpw.conform.verifying.searching import PATHEXEC
 from checkpw.conform.verifying.target import MARK, RAN, Verifier, seen
 from checkpw.conform.verifying.verdicts import INTERFACE, PRACTICE
+
+_SAYING_ITS_NUMBER = """sh -c 'echo $$; exec "$0" "$@"'"""
+"""What runs a program, in a shell line, as a process whose number has been said."""
 
 
 def runs_prog(target: Verifier, trials: Trials) -> None:
@@ -35,9 +39,13 @@ def same_process(target: Verifier, trials: Trials) -> None:
     def ask() -> None:
         found, _ = witness.behind(target, target.state())
         if found.pid != found.began:
-            raise _about(target, f"PROG as process {found.began}", f"{found.pid}", (b"/bin/sh", b"-c", b"echo $$"))
+            words, given = (b"/bin/sh", b"-c", b"echo $$"), target.account.record
+            expected = f"PROG as process {found.began}"
+            raise target.violation(expected, f"{found.pid}", given, words, by_hand=ByHand(front=_SAYING_ITS_NUMBER))
         if found.group != (found.began, found.began):  # it was started as the leader of a session
-            raise _about(target, "PROG in the process group and session of the caller", "another", (b"/bin/ps", b"-j"))
+            expected, given = "PROG in the process group and session of the caller", target.account.record
+            words = (b"/bin/sh", b"-c", b"ps -o pid,pgid,sid -p $$; exit")
+            raise target.violation(expected, "another", given, words, by_hand=ByHand(front="setsid -w"))
 
     trials.once(ask)
 
@@ -50,7 +58,9 @@ def no_other_process(target: Verifier, trials: Trials) -> None:
         found, _ = witness.behind(target, target.state())
         others = found.company | found.children
         if others:
-            raise _about(target, "no process but PROG", f"{len(others)} more", (b"/bin/ps", b"-j"))
+            words, given = (b"/bin/ps", b"-o", b"args", b"-g"), target.account.record
+            by_hand = ByHand(front="""setsid -w sh -c 'exec "$0" "$@" $$'""")
+            raise target.violation("no process but PROG", f"{len(others)} more", given, words, by_hand=by_hand)
 
     trials.once(ask)
 
@@ -74,7 +84,8 @@ def passes_arguments(target: Verifier, trials: Trials) -> None:
     def look() -> None:
         found, given = witness.behind(target, target.state())
         if found.argv != given.argv:
-            raise _about(target, f"argv {_words(given.argv)}", _words(found.argv), (target.stayer, target.STAYS))
+            words = (b"/bin/sh", b"-c", b"tr '\\0' ' ' </proc/$$/cmdline; exit")
+            raise _about(target, f"argv {_words(given.argv)}", _words(found.argv), words)
 
     trials.each(strategies.arguments(), ask)
     trials.once(look)

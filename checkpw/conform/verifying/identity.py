@@ -6,7 +6,8 @@ import resource
 
 from hypothesis import strategies as st
 
-from checkpw.conform.model import NotJudged, Property, Severity
+from checkpw.conform.model import NotJudged, Property, Severity, Violation
+from checkpw.conform.shell import ByHand
 from checkpw.conform.trials import Trials
 from checkpw.conform.verifying import witness
 from checkpw.conform.verifying.target import Verifier
@@ -15,20 +16,34 @@ from checkpw.conform.verifying.verdicts import INTERFACE, PRACTICE
 FOREIGN_GROUPS = (60001, 60002, 60003)
 """Groups that root has when the program under test begins, and PROG must not have."""
 
-GROUPS, STATUS = (b"/usr/bin/id",), (b"/bin/cat", b"/proc/self/status")
+FILES = 512
+"""How many may be open where the kit sets a limit."""
+
+GROUPS, STATUS = (b"/usr/bin/id",), (b"/bin/grep", b"-E", b"^(Uid|Gid|CapEff)", b"/proc/self/status")
 
 
 def enters_home(target: Verifier, trials: Trials) -> None:
-    """Look where PROG is, for each account."""
+    """Look where PROG is, for each account.
+
+    The program is started where the kit is, because its arguments may be relative paths; unless PROG is to be there.
+    """
     target.needs_prog()
     for account in target.accounts:
 
         def ask(given: bytes = account.record) -> None:
-            found, _ = witness.behind(target, target.state(directory="/"), given)
-            home = found.variable(b"HOME") or b""
+            found, _ = witness.behind(target, target.state(), given)
+            home, before = found.variable(b"HOME") or b"", ""
+            if os.path.realpath(home) == os.path.realpath(os.getcwdb()):
+                before = "cd /tmp"
+                elsewhere = target.state(directory=os.fsdecode(target.directory))
+                try:
+                    found, _ = witness.behind(target, elsewhere, given)
+                except Violation:
+                    raise NotJudged("the kit was started in that HOME, and PROGRAM runs nowhere else") from None
             if os.path.realpath(found.directory) != os.path.realpath(home):
                 expected = f"PROG in its HOME, {os.fsdecode(home)!a}"
-                raise target.violation(expected, f"in {os.fsdecode(found.directory)!a}", given, (b"/bin/pwd",))
+                words, by_hand = f"in {os.fsdecode(found.directory)!a}", ByHand(before=before)
+                raise target.violation(expected, words, given, (b"/bin/pwd",), by_hand=by_hand)
 
         trials.once(ask)
 
@@ -111,7 +126,7 @@ def hands_on_limits(target: Verifier, trials: Trials) -> None:
     target.needs_prog()
     _, core = resource.getrlimit(resource.RLIMIT_CORE)
     _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
-    limits = {"RLIMIT_CORE": (core, core), "RLIMIT_NOFILE": (min(files, 512) if files > 0 else 512, files)}
+    limits = {"RLIMIT_CORE": (core, core), "RLIMIT_NOFILE": (min(files, FILES) if files > 0 else FILES, files)}
 
     def ask(umask: int) -> None:
         found, given = witness.behind(target, target.state(umask=umask, limits=limits))
@@ -120,17 +135,23 @@ def hands_on_limits(target: Verifier, trials: Trials) -> None:
             name = line[:25].strip()
             if mine.get(name) != line[25:].split():
                 wrong = " ".join(mine.get(name, ["none"])[:2])
-                raise _about(
-                    target, f"{name}: {' '.join(line[25:].split()[:2])}", wrong, (b"/bin/sh", b"-c", b"ulimit -a")
-                )
+                expected, words = f"{name}: {' '.join(line[25:].split()[:2])}", (b"/bin/sh", b"-c", b"ulimit -a")
+                raise target.violation(expected, wrong, target.account.record, words, by_hand=_limiting(umask))
         if found.status["Umask"] != given.status["Umask"]:
-            raise _about(target, f"umask {given.status['Umask']}", found.status["Umask"], (b"/bin/sh", b"-c", b"umask"))
+            expected, wrong, words = (
+                f"umask {given.status['Umask']}",
+                found.status["Umask"],
+                (b"/bin/sh", b"-c", b"umask"),
+            )
+            raise target.violation(expected, wrong, target.account.record, words, by_hand=_limiting(umask))
 
     trials.each(st.sampled_from((0o22, 0o77, 0o27, 0)), ask, most=3)
 
 
-def _about(target: Verifier, expected: str, words: str, prog: tuple[bytes, ...]) -> Exception:
-    return target.violation(expected, words, target.account.record, prog)
+def _limiting(umask: int) -> ByHand:
+    """Return what runs a program, in a shell line, with that umask and these limits."""
+    limits = f"ulimit -S -c $(ulimit -H -c); ulimit -S -n {FILES}"
+    return ByHand(front=f"""sh -c 'umask {umask:03o}; {limits}; exec "$0" "$@"'""")
 
 
 PROPERTIES: tuple[Property, ...] = (

@@ -6,12 +6,12 @@ import time
 from hypothesis import strategies as st
 
 from checkpw.conform import strategies
-from checkpw.conform.accounts import MAX_RECORD, record
+from checkpw.conform.accounts import MAX_RECORD, record, wrong_password
 from checkpw.conform.model import Property, Severity
 from checkpw.conform.process import Process
 from checkpw.conform.shell import ByHand
 from checkpw.conform.trials import Trials
-from checkpw.conform.verifying.target import RAN, TRUE, Verifier, wrong_password
+from checkpw.conform.verifying.target import RAN, TRUE, Verifier
 from checkpw.conform.verifying.verdicts import INTERFACE
 
 CALLERS = "qmail-smtpd-auth, tmda-ofmipd"
@@ -109,7 +109,8 @@ def answers_513_bytes_at_once(target: Verifier, trials: Trials) -> None:
         answer = target.ask(given, holds=True, patience=AT_ONCE)
         if answer.status is None:
             words = f"none within {AT_ONCE:.0f} s, while descriptor 3 stays open"
-            raise target.violation("an answer to byte 513", words, given, by_hand=ByHand(is_held=True))
+            by_hand = ByHand(front=f"timeout {AT_ONCE:g}", is_held=True)
+            raise target.violation("an answer to byte 513", words, given, by_hand=by_hand)
 
     trials.once(ask)
 
@@ -155,7 +156,8 @@ def reads_to_end_of_file(target: Verifier, trials: Trials) -> None:
 
     def ask(pieces: tuple[bytes, ...]) -> None:
         given = b"".join(pieces)
-        target.must_refuse(target.ask(None, prog, pieces=pieces), given, prog)
+        by_hand = ByHand(pieces=pieces, pause=1.0)
+        target.must_refuse(target.ask(None, prog, pieces=pieces), given, prog, by_hand=by_hand)
 
     for pieces in ((whole, rest), (whole[:-1], rest), (whole + whole, rest)):
         trials.once(functools.partial(ask, pieces))
@@ -174,11 +176,11 @@ def _record(target: Verifier, *, is_good: bool) -> bytes:
 
 def _in_pieces(target: Verifier, trials: Trials, pieces: tuple[bytes, ...], *, is_good: bool) -> None:
     def ask() -> None:
-        answer = target.ask(None, pieces=pieces)
+        answer, by_hand = target.ask(None, pieces=pieces), ByHand(pieces=pieces)
         if is_good:
-            target.must_accept(answer, b"".join(pieces), what="in pieces, yes")
+            target.must_accept(answer, b"".join(pieces), what="in pieces, yes", by_hand=by_hand)
         else:
-            target.must_reject(answer, b"".join(pieces), what="in pieces, no")
+            target.must_reject(answer, b"".join(pieces), what="in pieces, no", by_hand=by_hand)
 
     trials.once(ask)
 
@@ -190,11 +192,11 @@ def reads_in_pieces(target: Verifier, trials: Trials) -> None:
     def ask(tried: tuple[bool, tuple[bytes, ...]]) -> None:
         is_good, pieces = tried
         given = b"".join(pieces)
-        answer = target.ask(None, pieces=pieces)
+        answer, by_hand = target.ask(None, pieces=pieces), ByHand(pieces=pieces)
         if is_good:
-            target.must_accept(answer, given, what=f"in pieces of {_sizes(pieces)} bytes, yes")
+            target.must_accept(answer, given, what=f"in pieces of {_sizes(pieces)} bytes, yes", by_hand=by_hand)
         else:
-            target.must_reject(answer, given, what=f"in pieces of {_sizes(pieces)} bytes, no")
+            target.must_reject(answer, given, what=f"in pieces of {_sizes(pieces)} bytes, no", by_hand=by_hand)
 
     def cut(is_good: bool) -> st.SearchStrategy[tuple[bool, tuple[bytes, ...]]]:
         return strategies.pieces(_record(target, is_good=is_good)).map(lambda pieces: (is_good, pieces))
@@ -216,8 +218,10 @@ def waits_for_a_slow_writer(target: Verifier, trials: Trials) -> None:
         time.sleep(PAUSE)
 
     def ask() -> None:
-        answer = target.ask(None, (target.marker,), pieces=(whole[:half], whole[half:]), between=pause)
-        target.must_accept(answer, whole, (target.marker,), RAN, what=f"after a pause of {PAUSE} s, yes")
+        pieces, prog = (whole[:half], whole[half:]), (target.marker,)
+        answer = target.ask(None, prog, pieces=pieces, between=pause)
+        by_hand = ByHand(pieces=pieces, pause=2 * PAUSE)
+        target.must_accept(answer, whole, prog, RAN, what=f"after a pause of {PAUSE} s, yes", by_hand=by_hand)
 
     trials.once(ask)
 

@@ -1,6 +1,7 @@
 """A checkpassword program under test: how it is asked, and what its answers are held against."""
 
 import contextlib
+import dataclasses
 import errno
 import os
 import shutil
@@ -10,9 +11,19 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from checkpw.conform.accounts import Account, record
+from checkpw.conform.accounts import Account, record, wrong_password
 from checkpw.conform.model import NotJudged, Violation
-from checkpw.conform.process import KitFailure, Outcome, Process, State, find_program, nothing, run, start
+from checkpw.conform.process import (
+    KitFailure,
+    Outcome,
+    Process,
+    State,
+    find_program,
+    nothing,
+    place_for_programs,
+    run,
+    start,
+)
 from checkpw.conform.profiles import DJB, Profile
 from checkpw.conform.shell import ByHand, recipe
 from checkpw.conform.verifying.feeding import give
@@ -82,8 +93,7 @@ class Verifier:
         self._unknown: int | None = None
 
     def __enter__(self) -> Self:
-        place = "/tmp" if os.path.isdir("/tmp") else None  # noqa: S108  $TMPDIR may be closed to the users of accounts
-        self.directory = os.fsencode(tempfile.mkdtemp(prefix="checkpw-conform-", dir=place))
+        self.directory = os.fsencode(tempfile.mkdtemp(prefix="checkpw-conform-", dir=place_for_programs()))
         os.chmod(self.directory, 0o755)  # noqa: S103  what stands there is run by the users of accounts
         self.stayer = self._copy_of_sleep()
         self.marker = self.script(b"marker", b"echo the marker ran\nexit %d\n" % RAN)
@@ -104,7 +114,8 @@ class Verifier:
     def script(self, name: bytes, text: bytes, mode: int = 0o755) -> bytes:
         """Write a shell script below the private directory, and return its path."""
         path = self.directory + b"/" + name
-        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.chmod(os.path.dirname(path), 0o755)  # noqa: S103  whatever the umask is, users of accounts enter it
         with open(path, "wb") as file:
             file.write(b"#!/bin/sh\n" + text)
         os.chmod(path, mode)
@@ -238,17 +249,8 @@ class Verifier:
             words, making = self._by_hand.get(word, ([word], ""))
             shown += words
             before.append(making)
-        line = recipe(
-            shown,
-            record,
-            environ=environ,
-            before="; ".join(filter(None, before)),
-            after=by_hand.after,
-            front=by_hand.front,
-            redirect=by_hand.redirect,
-            path=by_hand.path,
-            is_held=by_hand.is_held,
-        )
+        by_hand = dataclasses.replace(by_hand, before="; ".join(filter(None, before)))
+        line = recipe(shown, record, by_hand, environ=environ)
         return Violation(expected, seen, given=record, recipe=line, is_dialect=is_dialect)
 
     def must_accept(
@@ -282,13 +284,17 @@ class Verifier:
         )
 
     def must_refuse(
-        self, outcome: Outcome, record: bytes | None, prog: Sequence[bytes] = TRUE, what: str = "no"
+        self,
+        outcome: Outcome,
+        record: bytes | None,
+        prog: Sequence[bytes] = TRUE,
+        what: str = "no",
+        by_hand: ByHand = PLAIN,
     ) -> None:
         """Raise unless the answer was 1 or 2, or the usual no, and nothing was run."""
         known = self.profile.misuse | self.profile.rejected
-        self.must_leave(
-            outcome, {1, 2, self.no, self.unknown}, known, f"{what}, exit 1 or 2, and nothing run", record, prog
-        )
+        expected = f"{what}, exit 1 or 2, and nothing run"
+        self.must_leave(outcome, {1, 2, self.no, self.unknown}, known, expected, record, prog, by_hand=by_hand)
 
     def must_leave(
         self,
@@ -364,11 +370,6 @@ class Verifier:
     def wrong(self) -> bytes:
         """A record with a password that has nothing in common with the right one but its length."""
         return record(self.account.login, wrong_password(self.account))
-
-
-def wrong_password(account: Account) -> bytes:
-    """Return a password as long as the right one, which begins otherwise, whatever of it is compared."""
-    return (b"1" if account.password[:1] in (b"0", b"\xb0") else b"0") * len(account.password)
 
 
 def seen(outcome: Outcome) -> str:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from checkpw.conform import accounts, strategies
 from checkpw.conform.accounts import Account, WrongPassword, record
 from checkpw.conform.model import NotJudged, Property, Severity
+from checkpw.conform.shell import ByHand, recipe
 from checkpw.conform.trials import Trials
 from checkpw.conform.verifying.target import TRUE, Verifier
 
@@ -183,13 +184,15 @@ def answers_stand_alone(target: Verifier, trials: Trials) -> None:
     unknown = record(b"no-such-login", account.password)
 
     def ask(questions: tuple[bytes, ...]) -> None:
-        for question in questions:
+        for at, question in enumerate(questions):
             trials.ran()
             answer = target.ask(question)
+            before = "; ".join(recipe(target.shown(TRUE), one) for one in questions[:at])
+            by_hand = ByHand(before=before)
             if question == account.record:
-                target.must_accept(answer, question, what="whatever was asked before, yes")
+                target.must_accept(answer, question, what="whatever was asked before, yes", by_hand=by_hand)
             else:
-                target.must_reject(answer, question, what="whatever was asked before, no")
+                target.must_reject(answer, question, what="whatever was asked before, no", by_hand=by_hand)
 
     series = st.lists(st.sampled_from((account.record, bad, unknown)), min_size=2, max_size=HISTORY).map(tuple)
     trials.each(st.one_of(st.just((account.record, bad, account.record, unknown)), series), ask, most=5)

@@ -24,6 +24,8 @@ OF_GLIBC = 1 << 31 | 1 << 32
 
 POLL = 0.001  # seconds
 
+UNSEEN = "PROG runs as another user, and this one may not look at it: that takes CAP_SYS_PTRACE, which containers lack"
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -143,14 +145,14 @@ def behind(target: Verifier, state: State, record: bytes | None = None) -> tuple
             if process.has_ended():
                 status = process.wait(0) or 0
                 words = f"exit {status}" if status >= 0 else f"killed by {signal_name(-status)}"
-            raise target.violation("yes, and PROG runs", words, record, by_hand=by_hand(state))
+            raise target.violation("yes, and PROG runs", words, record, (b"/bin/sleep", b"1"), by_hand=by_hand(state))
         if pid != process.pid:
             stack.callback(_kill, pid)
         try:
             company = frozenset(session_of(process.pid)) - {pid}
             seen = dataclasses.replace(look_at(pid), began=process.pid, company=company)
         except PermissionError:
-            raise NotJudged("what PROG is given cannot be seen by this user; root can") from None
+            raise NotJudged(UNSEEN) from None
         return seen, given
 
 
@@ -212,7 +214,7 @@ def _is_settled(target: Verifier, pid: int) -> bool:
     except PermissionError:
         with contextlib.suppress(OSError):
             if _read(f"/proc/{pid}/cmdline").startswith(target.stayer + b"\0"):
-                raise NotJudged("what PROG is given cannot be seen by this user; root can") from None
+                raise NotJudged(UNSEEN) from None
         return False
 
 

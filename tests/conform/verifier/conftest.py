@@ -11,10 +11,16 @@ import judging
 
 
 @pytest.fixture
-def judge():
-    """Give a function that judges a text of the reference."""
+def place():
+    """Give a directory with the accounts of the reference."""
     with judging.reference_in_place() as directory:
-        yield lambda text, *names, **settings: judging.judge_in(directory, text, names, **settings)
+        yield directory
+
+
+@pytest.fixture
+def judge(place):
+    """Give a function that judges a text of the reference."""
+    return lambda text, *names, **settings: judging.judge_in(place, text, names, **settings)
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,10 @@ ACCOUNTS = (
     Account(b"zoe", ODD),
 )
 
+PROGRAM = "program.py"
+
+ENVIRON = {b"PATH": b"/usr/bin:/bin", b"LANG": b"C.UTF-8", b"TZ": b"UTC"}
+
 UID = 54321  # and the three after it: nobody has them
 
 # Tells Python whether SIGPIPE and SIGXFSZ were ignored before it began, which it overwrites: perl touches other things.
@@ -53,10 +57,9 @@ def reference_in_place():
 
 def judge_in(directory, text, names, examples=30, interpreter=sys.executable):
     """Judge a text of the reference by the properties of these names; without names, by all."""
-    (directory / "program.py").write_text(text, encoding="utf-8")
+    (directory / PROGRAM).write_text(text, encoding="utf-8")
     accounts = str(directory / "accounts")
-    argv = [interpreter, "-I", "-S", str(directory / "program.py"), accounts]
-    environ = {b"PATH": b"/usr/bin:/bin", b"LANG": b"C.UTF-8", b"TZ": b"UTC"}
+    argv = [interpreter, "-I", "-S", str(directory / PROGRAM), accounts]
     down, up = f"mv {accounts} {accounts}.down", f"mv {accounts}.down {accounts}"
     settings = run.Settings(seed=1, examples=examples, profile=DJB, shrinking=0.0)
     results = []
@@ -64,6 +67,6 @@ def judge_in(directory, text, names, examples=30, interpreter=sys.executable):
         properties = [one for one in run.select(PROPERTIES, names) if (one.name == BEHIND_PERL) == bool(front)]
         if not properties:
             continue
-        with Verifier([*front, *argv], ACCOUNTS, environ=environ, down=down, up=up) as target:
+        with Verifier([*front, *argv], ACCOUNTS, environ=ENVIRON, down=down, up=up) as target:
             results += run.run("verifier", argv, target, properties, settings).results
     return results

@@ -200,6 +200,13 @@ MUTANTS = (
         '            leave(NO)\n        if whole.count(b"\\0") > 2:\n            break\n    return',
     ),
     Mutant(
+        "reads-to-end-of-file",
+        "three NULs are enough, and it starts slowly",
+        _READ,
+        _first('    while whole.count(b"\\0") < 3 and (piece := os.read(3, 513)):', "import time", "time.sleep(0.5)"),
+        missed="it was given 0.2 s to start and to read, and then all the rest",
+    ),
+    Mutant(
         "reads-byte-by-byte", "one read", "    while piece := os.read(3, 513):", "    for piece in [os.read(3, 513)]:"
     ),
     Mutant(
@@ -277,7 +284,7 @@ MUTANTS = (
         "reads-a-file",
         "from its beginning",
         _READ,
-        _first(_READ, "if 'memfd' in os.readlink('/proc/self/fd/3'):", "    os.lseek(3, 0, 0)"),
+        _first(_READ, "try:", "    os.lseek(3, 0, 0)", "except OSError:", "    pass"),
     ),
     Mutant(
         "reads-a-socket", "opened by its name", _READ, "    os.dup2(os.open('/dev/fd/3', os.O_RDONLY), 3)\n" + _READ
@@ -323,6 +330,17 @@ MUTANTS = (
     ),
     Mutant("leaves-files-alone", "as a terminal", _STORE, "    os.fchmod(0, 0o622)\n" + _STORE),
     Mutant("answers-with-descriptors-closed", "needs a log", _STORE, "    os.fstat(2)\n" + _STORE),
+    Mutant(
+        "answers-with-descriptors-closed",
+        "needs 1 when there are 0 and 2",
+        _CLOSE,
+        _first(
+            _CLOSE,
+            "if [n for n in (0, 1, 2) if not os.path.exists(f'/proc/self/fd/{n}')] == [1]:",
+            "    leave(TROUBLE)",
+        ),
+        missed="which were closed was left to chance, and half of the seeds did not have this",
+    ),
     Mutant(
         "hands-on-closed-descriptors",
         "fills them for good",
@@ -485,6 +503,13 @@ MUTANTS = (
             "for n in (*range(1, 9), 10, *range(12, 17), 18, *range(20, 31)):",
             "    _signal.signal(n, _signal.SIG_DFL)",
         ),
+    ),
+    Mutant(
+        "hands-on-signal-dispositions",
+        "SIGQUIT to its default",
+        _CLOSE,
+        "    _signal.signal(_signal.SIGQUIT, _signal.SIG_DFL)\n" + _CLOSE,
+        missed="only signals drawn at random were ignored, a few at a time: all at once are tried now",
     ),
     Mutant(
         "hands-on-signal-mask",

@@ -4,11 +4,13 @@ import importlib.util
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 
+import judging
 import pytest
 from mutants import MUTANTS
 
@@ -20,6 +22,9 @@ STRANGER = 54400
 
 OF_TIME = "same-time-for-unknown-login"
 """What cannot be judged while the machine is busy with other tests."""
+
+IN_TMP = "record|input|file|fds|path|orphan|text|empty|[124]"
+"""What shell lines make in /tmp."""
 
 OF_ROOT = ("drops-groups", "drops-uid", "drops-gid")
 
@@ -36,8 +41,11 @@ json.dump([(one.judged.name, one.verdict.value, one.why, str(one.violation)) for
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda one: f"{one.property}: {one.name}")
-def test_a_fault_is_caught_by_the_property_that_names_it(perl, judge, reference, mutant, refuse):
-    """One property is tried on one fault, and fails with what was expected, what was seen, and how to see it."""
+def test_a_fault_is_caught_by_the_property_that_names_it(perl, place, judge, reference, mutant, refuse):
+    """One property is tried on one fault, and fails with what was expected, what was seen, and how to see it.
+
+    The shell line does show it: what it says of the mutant it does not say of the reference.
+    """
     if mutant.needs_root and os.geteuid() != 0:
         refuse("not run: needs root")
     assert reference.count(mutant.old) == 1, mutant.old
@@ -48,6 +56,50 @@ def test_a_fault_is_caught_by_the_property_that_names_it(perl, judge, reference,
     assert result.violation.expected
     assert result.violation.seen
     assert result.violation.recipe
+    if mutant.property != OF_TIME and _can_be_run(result.violation.recipe):
+        texts = (reference.replace(mutant.old, mutant.new), reference)
+        assert any(_tells_apart(result.violation.recipe, texts, place, slowness) for slowness in (1, 4, 16))
+
+
+def _tells_apart(line, texts, place, slowness):
+    """Tell whether a shell line says something else of each text; a busy machine needs longer pauses for that."""
+    line = re.sub("sleep ([0-9.]+)", lambda found: f"sleep {float(found[1]) * slowness:g}", line)
+    said = set()
+    for text in texts:
+        (place / judging.PROGRAM).write_text(text, encoding="utf-8")
+        said.add(_by_hand(line, place))
+    return len(said) == len(texts)
+
+
+def _can_be_run(line):
+    """Tell whether a shell line works here; strace may not be there, or not be allowed."""
+    words = ["strace", "-o", "/dev/null", "true"]
+    if "strace" not in line:
+        return True
+    return shutil.which("strace") is not None and subprocess.run(words, check=False).returncode == 0
+
+
+def _by_hand(line, place):
+    """Give what a shell line says on a terminal; numbers of processes and files only as far as they are the same.
+
+    What it puts into /tmp it puts into a directory of its own, where tests side by side do not find it.
+    """
+    own = place / "by-hand"
+    own.mkdir(exist_ok=True)
+    own.chmod(0o777)
+    line = re.sub(rf"/tmp/(?=(?:{IN_TMP})\b)", f"{own}/", line)
+    # bash, because words that do not print stand in $'...', which not every sh has. A file, because a helper that is
+    # left behind keeps it open.
+    with open(own / "said", "wb") as said:
+        words = ["/bin/bash", "-c", f"exec 2>&1; {line}"]
+        subprocess.run(words, stdout=said, cwd="/", env=judging.ENVIRON, timeout=PATIENCE, check=False)
+    said = (own / "said").read_bytes()
+    numbers = {}
+    return re.sub(
+        rb"(?<![0-9])[1-9][0-9]{3,}|[0-9]+:[0-9]+",
+        lambda found: b"<%d>" % numbers.setdefault(found[0], len(numbers)),
+        said,
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 import time
+import types
 
 import pytest
 
@@ -28,6 +30,20 @@ def said(argv, **state):
 def status(**state):
     lines = said([CAT, b"/proc/self/status"], **state).decode().splitlines()
     return {name: value.strip() for name, value in (line.split(":", 1) for line in lines)}
+
+
+def test_programs_stand_where_they_can_be_executed(monkeypatch):
+    """/tmp is passed over where its file system has no programs, and everything that has none is trouble."""
+    without = {"/tmp"}
+
+    def statvfs(path):
+        return types.SimpleNamespace(f_flag=os.ST_NOEXEC if path in without else 0)
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    assert process.place_for_programs() == "/var/tmp"
+    without |= {"/var/tmp", tempfile.gettempdir()}
+    with pytest.raises(KitFailure, match="set TMPDIR"):
+        process.place_for_programs()
 
 
 @pytest.mark.parametrize("further", [{}, {"umask": 0o22}], ids=["spawned", "launched"])

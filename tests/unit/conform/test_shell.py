@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from checkpw.conform.shell import quote, quote_printf, recipe
+from checkpw.conform.shell import ByHand, quote, quote_printf, recipe
 
 SHELLS = ["dash", "bash"]
 
@@ -43,7 +43,7 @@ def test_words_arrive_as_they_are(word):
     [
         ({}, r"printf 'joe\0x\0' | ./prog true 3<&0"),
         ({"environ": {b"PATH": b"/a b"}}, r"printf 'joe\0x\0' | PATH='/a b' ./prog true 3<&0"),
-        ({"before": "cd /", "after": "echo $?"}, r"cd /; printf 'joe\0x\0' | ./prog true 3<&0; echo $?"),
+        ({"by_hand": ByHand(before="cd /")}, r"cd /; printf 'joe\0x\0' | ./prog true 3<&0; echo $?"),
     ],
 )
 def test_a_recipe_is_a_line(settings, line):
@@ -59,8 +59,10 @@ def test_a_recipe_without_a_record():
 def test_a_line_has_what_brought_it_about():
     """A file instead of a pipe, a pipe that stays open, words in front, other descriptors, odd names of variables."""
     words = (["./p", "true"], b"a\0b\0\0")
-    assert recipe(*words, path="/tmp/r") == "printf 'a\\0b\\0\\0' >/tmp/r; ./p true 3</tmp/r"
-    assert recipe(*words, is_held=True) == "(printf 'a\\0b\\0\\0'; sleep 9) | ./p true 3<&0"
-    assert recipe(["./p"], None, front="env -u X", redirect="3</tmp") == "env -u X ./p 3</tmp"
+    assert recipe(*words, ByHand(after="", path="/tmp/r")) == "printf 'a\\0b\\0\\0' >/tmp/r; ./p true 3</tmp/r"
+    assert recipe(*words, ByHand(after="", is_held=True)) == "(printf 'a\\0b\\0\\0'; sleep 9) | ./p true 3<&0"
+    line = "(printf 'a\\0b'; sleep 1; printf '\\0\\0') | ./p true 3<&0"
+    assert recipe(*words, ByHand(after="", pieces=(b"a\0b", b"\0\0"), pause=1.0)) == line
+    assert recipe(["./p"], None, ByHand(after="", front="env -u X", redirect="3</tmp")) == "env -u X ./p 3</tmp"
     assert recipe(["./p"], None, environ={b"X": b"a b"}) == "X='a b' ./p 3<&-"
     assert recipe(["./p"], None, environ={b"X-Y": b"1"}) == "env X-Y=1 ./p 3<&-"

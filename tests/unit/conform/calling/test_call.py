@@ -20,13 +20,13 @@ FACTS = {
 @pytest.mark.parametrize(
     ("answer", "words", "shell"),
     [
-        (YES, "exits 0", "od -c <&3 >&2; exit 0"),
-        (NO, "exits 1", "od -c <&3 >&2; exit 1"),
-        (Answer(signal=9), "is killed by SIGKILL", "od -c <&3 >&2; kill -9 $$"),
+        (YES, "exits 0", "od -c <&3 >>/tmp/seen; exit 0"),
+        (NO, "exits 1", "od -c <&3 >>/tmp/seen; exit 1"),
+        (Answer(signal=9), "is killed by SIGKILL", "od -c <&3 >>/tmp/seen; kill -9 $$"),
         (Answer(hangs=True, reads=False), "hangs without reading descriptor 3", "sleep 9999"),
         (Answer(status=111, reads=False), "exits 111 without reading descriptor 3", "exit 111"),
         (Answer(closes=True), "closes descriptor 3 unread and exits 0", "exec 3<&-; exit 0"),
-        (Answer(output=b"a\n", errors=b"b"), "exits 0", "od -c <&3 >&2; printf 'a\\n'; printf 'b' >&2; exit 0"),
+        (Answer(output=b"a\n", errors=b"b"), "exits 0", "od -c <&3 >>/tmp/seen; printf 'a\\n'; printf 'b' >&2; exit 0"),
     ],
 )
 def test_an_answer_in_words(answer, words, shell):

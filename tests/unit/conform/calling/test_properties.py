@@ -52,7 +52,7 @@ def test_a_record_that_is_not_exact(calls, seen):
         records.require_exact(caller, ATTEMPT, YES, calls, (b"", b"\0"))
     assert seen in caught.value.seen
     assert caught.value.given == ATTEMPT.wire
-    assert caught.value.recipe.startswith("printf 'EHLO client.example")
+    assert caught.value.recipe.startswith("rm -f /tmp/seen; printf 'EHLO client.example")
 
 
 def test_what_was_said_before_is_shown():

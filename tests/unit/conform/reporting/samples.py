@@ -1,7 +1,7 @@
 """Reports made by hand: one that conforms, and one with everything in it that can go wrong in a report."""
 
 from checkpw.conform.model import Property, Report, Result, Severity, Verdict, Violation
-from checkpw.conform.shell import recipe
+from checkpw.conform.shell import ByHand, recipe
 
 MUST, SHOULD = Severity.MUST, Severity.SHOULD
 RECORD = b"joe\0secre\0\0"
@@ -19,7 +19,7 @@ def result(name, verdict, severity=MUST, why="", violation=None):
 
 def violation(seen="exit 0", given=RECORD):
     """Make what was seen, with the shell line for it."""
-    line = recipe(["./mychecker", "true"], given, after="echo $?") if given is not None else ""
+    line = recipe(["./mychecker", "true"], given, ByHand()) if given is not None else ""
     return Violation("no, exit 1", seen, given=given, recipe=line)
 
 

@@ -4,14 +4,22 @@ import os
 
 import pytest
 
-from checkpw.conform.accounts import Account
+from checkpw.conform.accounts import Account, wrong_password
 from checkpw.conform.model import NotJudged, Violation
 from checkpw.conform.process import KitFailure, Outcome
 from checkpw.conform.profiles import CVM, DJB
-from checkpw.conform.verifying.target import MARK, RAN, TRUE, Verifier, wrong_password
+from checkpw.conform.verifying.target import MARK, RAN, TRUE, Verifier
 
 JOE = Account(b"joe", b"secret")
 ENVIRON = {b"PATH": b"/usr/bin:/bin"}
+
+
+@pytest.fixture
+def restricted():
+    """Have new files closed to everybody else."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture
@@ -63,6 +71,14 @@ def test_what_it_may_run_is_there_and_goes_away(stand_in):
         assert os.fsdecode(directory) not in line
         assert line.endswith(f"program /bin/sh -c 'echo the marker ran; exit {RAN}' sh 3<&0; echo $?")
     assert not os.path.exists(directory)
+
+
+def test_every_user_can_run_it_whatever_the_umask_is(stand_in, restricted):
+    """Directories in it too: a program under test becomes somebody else before it runs what stands there."""
+    with stand_in("exit 1") as target:
+        path = target.script(b"below/prog", b"exit 0\n")
+        for one in (target.directory, os.path.dirname(path), path, target.marker, target.stayer):
+            assert os.stat(one).st_mode & 0o777 == 0o755
 
 
 @pytest.mark.parametrize(
