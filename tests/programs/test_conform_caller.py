@@ -1,4 +1,4 @@
-"""The kit's properties of a caller, held against our own ofmipd as it runs."""
+"""The kit's properties of a caller, held against our own ofmipd and authup as they run."""
 
 import os
 
@@ -16,18 +16,25 @@ ENVIRON = {
     b"OFMIPD_QMAIL": b"/nonexistent",
     b"LC_ALL": b"C",
 }
+POP3_SERVER = """
+printf '+OK ready\\r\\n'
+while read -r line; do
+    printf '+OK\\r\\n'
+    case $line in QUIT*) exit ;; esac
+done
+"""
 NOT_OURS = {"it does not speak POP3", "it does not announce AUTH CRAM-MD5"}
 
 
 @pytest.fixture
 def judge(programs, controls):
-    """Give a function that holds properties against ofmipd and returns the report."""
+    """Give a function that holds properties against ofmipd, or another command, and returns the report."""
 
-    def hold(properties, examples, **environ):
+    def hold(properties, examples, argv=("ofmipd", "", "mail.example"), **environ):
         settings = {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}
         path = os.fsencode(programs) + b":/usr/bin:/bin"
         given = ENVIRON | {b"PATH": path, b"CONTROLDIR": os.fsencode(controls)} | settings
-        with Caller(["ofmipd", "", "mail.example"], given, hang_limit=30) as caller:
+        with Caller([*argv], given, hang_limit=30) as caller:
             return run.run("caller", caller.argv, caller, properties, run.Settings(1, examples, profiles.DJB))
 
     return hold
@@ -47,3 +54,21 @@ def test_what_an_administrator_decided_is_seen(judge):
     report = judge(run.select(PROPERTIES, ["answer-temporary", "answer-misuse"]), 10, OFMIPD_REJECT_CODES="1,2")
     assert [result.verdict for result in report.results] == [Verdict.PASSED, Verdict.FAILED]
     assert report.conforms
+
+
+@pytest.mark.parametrize(
+    ("language", "session", "known"),
+    [
+        ("smtp", ["ofmipd", "", "mail.example"], {"answer-other", "secret-environment-login"}),
+        ("pop3", ["pop3-server"], {"secret-environment-login"}),
+    ],
+)
+def test_authup_conforms(judge, script, language, session, known):
+    """It has what must hold. The rest is acceptutils' contract; nor can it give up a checker that is the session."""
+    if language == "pop3":
+        session = [str(script("pop3-server", POP3_SERVER))]
+    chosen = [one for one in PROPERTIES if one.name != "answer-hang"]
+    report = judge(chosen, 4, ["authup", "-t", "20", language, "{probe}", *session])
+    assert report.conforms
+    assert {result.judged.name for result in report.results if result.verdict is Verdict.FAILED} == known
+    assert len([result for result in report.results if result.verdict is Verdict.PASSED]) > len(chosen) / 2

@@ -233,7 +233,7 @@ def test_the_delay_is_from_the_start_of_the_check(check, delay):
     clock, log = Clock(), []
 
     class SlowChecker:
-        def ask(self, _credentials):
+        def ask(self, _credentials, _known):
             from checkpw.checker import Answer
             from checkpw.verdict import REJECTED
 

@@ -1,6 +1,8 @@
 """Properties: what a caller writes on descriptor 3."""
 
-from collections.abc import Sequence
+import operator
+import re
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 
@@ -26,13 +28,16 @@ UNUSUAL = (
 )
 """What a server may refuse, and must not change: line ends at either end, and empty fields."""
 
+STAMP = re.compile(rb"<[^<>\0]+@[^<>\0]+>\0")
+"""A third field like that of APOP (RFC 1939): who offers no APOP has one as well, and need not show it."""
+
 
 def require_exact(
     caller: Caller,
     attempt: Attempt,
     reply: Reply,
     calls: list[Call],
-    third: tuple[bytes, ...],
+    is_third: Callable[[bytes], bool],
     before: bytes = b"",
 ) -> None:
     """Hold one attempt against what the checker was given.
@@ -42,7 +47,7 @@ def require_exact(
         attempt: what the client did.
         reply: what it was told in the end.
         calls: of the checker.
-        third: what may follow the fields of the attempt.
+        is_third: tells what may follow the fields of the attempt.
         before: what the client said in the session before.
 
     Raises:
@@ -57,16 +62,27 @@ def require_exact(
     if len(calls) > 1:
         raise Violation("one call of the checker", f"{len(calls)}", given=given, recipe=recipe)
     record = calls[0].record
-    if not record.startswith(wanted) or record[len(wanted) :] not in third:
+    if not record.startswith(wanted) or not is_third(record[len(wanted) :]):
         raise Violation(words, f"{record!a}", given=given, recipe=recipe)
     if not calls[0].ended:
         raise Violation("the end of file on descriptor 3", "none", given=given, recipe=recipe)
 
 
-def third_fields(caller: Caller, greeting: Reply) -> tuple[bytes, ...]:
-    """Return what may follow login and password: nothing, an empty field, or with POP3 the stamp of the greeting."""
-    stamp = find_stamp(greeting) if caller.language is Language.POP3 else b""
-    return (b"", b"\0", stamp + b"\0") if stamp else (b"", b"\0")
+def third_of(caller: Caller, greeting: Reply) -> Callable[[bytes], bool]:
+    """Return what tells what may follow login and password.
+
+    That is nothing, or an empty field; with POP3, the stamp of the greeting, or any where that has none.
+    """
+
+    def is_third(rest: bytes) -> bool:
+        if rest in (b"", b"\0"):
+            return True
+        if caller.language is not Language.POP3:
+            return False
+        stamp = find_stamp(greeting)
+        return rest == stamp + b"\0" if stamp else STAMP.fullmatch(rest) is not None
+
+    return is_third
 
 
 def find_stamp(greeting: Reply) -> bytes:
@@ -79,7 +95,7 @@ def find_stamp(greeting: Reply) -> bytes:
 def _judge(caller: Caller, attempt: Attempt) -> None:
     with caller.session(YES) as client:
         reply = client.attempt(attempt)
-        require_exact(caller, attempt, reply, client.session.calls(), third_fields(caller, client.greeting))
+        require_exact(caller, attempt, reply, client.session.calls(), third_of(caller, client.greeting))
 
 
 def _judge_together(caller: Caller, known: Sequence[Attempt]) -> None:
@@ -89,7 +105,7 @@ def _judge_together(caller: Caller, known: Sequence[Attempt]) -> None:
         early = [client.begin(attempt) for client, attempt in zip(clients, known, strict=True)]
         for client, attempt, first in zip(clients, known, early, strict=True):
             reply = first or client.reply()
-            require_exact(caller, attempt, reply, client.session.calls(), third_fields(caller, client.greeting))
+            require_exact(caller, attempt, reply, client.session.calls(), third_of(caller, client.greeting))
 
 
 def _judge_each(caller: Caller, trials: Trials, way: attempts.Way, most: int) -> None:
@@ -132,7 +148,7 @@ def of_any_bytes(caller: Caller, trials: Trials) -> None:
             reply = client.attempt(attempt)
             calls = client.session.calls()
             if calls or reply.kind is Kind.YES:
-                require_exact(caller, attempt, reply, calls, third_fields(caller, client.greeting))
+                require_exact(caller, attempt, reply, calls, third_of(caller, client.greeting))
 
     for way in ways:
         for login, password in UNUSUAL:
@@ -172,7 +188,7 @@ def by_apop(caller: Caller, trials: Trials) -> None:
             calls = client.session.calls()
             if reply.kind is Kind.NO and not calls:
                 raise NotJudged("it refuses APOP")
-            require_exact(caller, attempt, reply, calls, (stamp + b"\0",))
+            require_exact(caller, attempt, reply, calls, partial(operator.eq, stamp + b"\0"))
 
     trials.each(st.builds(attempts.apop, dialogues.pop3_fields(), dialogues.digests()), judge, most=20)
 
@@ -186,7 +202,7 @@ def by_cram_md5(caller: Caller, trials: Trials) -> None:
             reply = client.attempt(attempt)
             challenge = next((line for line in client.heard.split(b"\r\n") if line.startswith(b"334 ")), b"334 ")
             third = attempts.decode(challenge[4:])
-            require_exact(caller, attempt, reply, client.session.calls(), (third + b"\0",))
+            require_exact(caller, attempt, reply, client.session.calls(), partial(operator.eq, third + b"\0"))
 
     names = st.sampled_from((b"joe", b"joe@example.com", b"\xc3\xa9"))
     trials.each(st.builds(attempts.cram_md5, names, dialogues.digests()), judge, most=20)

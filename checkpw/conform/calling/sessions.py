@@ -14,7 +14,7 @@ from checkpw.conform.calling.answers import LONG
 from checkpw.conform.calling.call import NO, YES, Answer
 from checkpw.conform.calling.dialogue import Client, Kind, Language
 from checkpw.conform.calling.lasting import MALFORMED
-from checkpw.conform.calling.records import INTERFACE, require_exact, third_fields
+from checkpw.conform.calling.records import INTERFACE, require_exact, third_of
 from checkpw.conform.calling.relaying import require_shut
 from checkpw.conform.calling.target import Caller
 from checkpw.conform.model import NotJudged, Property, Severity, Violation
@@ -46,7 +46,7 @@ def _log_in_after(caller: Caller, client: Client, first: Attempt, second: Attemp
     if reply.kind is Kind.CLOSED and caller.language is Language.POP3:
         raise NotJudged("it ends the session after a failure, as POP3 permits")
     calls = client.session.calls()[before:]
-    require_exact(caller, second, reply, calls, third_fields(caller, client.greeting), first.wire)
+    require_exact(caller, second, reply, calls, third_of(caller, client.greeting), first.wire)
     if reply.kind is not Kind.YES and not caller.is_chain:
         given = first.wire + second.wire
         raise Violation("a yes in the second attempt", str(reply), given=given, recipe=caller.recipe(given))
@@ -82,7 +82,7 @@ def apart(caller: Caller, trials: Trials) -> None:
             client.session.release()
         for client, attempt, is_yes in zip(clients, (first, second), (True, False), strict=True):
             reply = client.reply()
-            require_exact(caller, attempt, reply, client.session.calls(), third_fields(caller, client.greeting))
+            require_exact(caller, attempt, reply, client.session.calls(), third_of(caller, client.greeting))
             if is_yes:
                 caller.require_session(reply)
             if not caller.is_chain and (reply.kind is Kind.YES) != is_yes:
@@ -151,7 +151,7 @@ def _play(caller: Caller, client: Client, steps: tuple[Step, ...]) -> None:
             return
         recipe = caller.recipe(wire, YES if is_in else NO)
         if step.attempt.fields and not is_in:
-            require_exact(caller, step.attempt, reply, calls, third_fields(caller, client.greeting), said)
+            require_exact(caller, step.attempt, reply, calls, third_of(caller, client.greeting), said)
             is_in = step.status == 0
             if (reply.kind is Kind.YES) != is_in:
                 raise Violation("235" if is_in else "a refusal", str(reply), given=wire, recipe=recipe)
