@@ -9,6 +9,7 @@ from checkpw.checker import Checker
 from checkpw.cli import authup_levels, authup_session, front
 from checkpw.cli.environment import MAX_DIGITS, Environment
 from checkpw.cli.shared import (
+    DEFAULT_TIMEOUT,
     TLS_VARIABLES,
     demands_tls,
     read_auth_delay,
@@ -39,6 +40,9 @@ USAGE = "usage: authup [-t tries] smtp|pop3 checker [arguments] [--] prog [argum
 
 TRIES = {b"smtp": 5, b"pop3": 1}
 """How many logins may fail, by protocol; as in acceptutils."""
+
+IDLE_TIMEOUTS = {b"smtp": DEFAULT_TIMEOUT, b"pop3": 600.0}
+"""Seconds in which a line has to come; RFC 1939 section 3 allows no less."""
 
 REFUSALS = {
     b"smtp": b"421 4.3.0 unable to read configuration\r\n",
@@ -93,9 +97,9 @@ class Manners:
 
     __slots__ = ("auth_delay", "handshake_timeout", "idle_timeout", "requires_tls")
 
-    def __init__(self, environment: Environment, control: bytes) -> None:
+    def __init__(self, environment: Environment, protocol: bytes) -> None:
         """Read settings; raises `TemporaryFailure`."""
-        self.idle_timeout = read_idle_timeout(environment, control)
+        self.idle_timeout = read_idle_timeout(environment, b"timeout" + protocol + b"d", IDLE_TIMEOUTS[protocol])
         self.handshake_timeout = HANDSHAKE_TIMEOUT
         self.auth_delay = read_auth_delay(environment)
         self.requires_tls = demands_tls(environment)
@@ -128,7 +132,7 @@ def main(argv: list[bytes], environ: dict[bytes, bytes]) -> int | NextProgram:
         given = {name: value for name, value in environ.items() if name not in TLS_VARIABLES}
         successor = _make_successor(environment, wanted)
         conversation = Conversation(
-            Manners(environment, b"timeout" + wanted.protocol + b"d"),
+            Manners(environment, wanted.protocol),
             Peer.from_environment(environ),
             None,
             given,

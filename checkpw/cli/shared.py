@@ -6,12 +6,14 @@ from checkpw.cli.environment import MAX_DIGITS, Environment
 from checkpw.errors import TemporaryFailure
 
 DEFAULT_HOSTNAME = b"ofmipd.local"
-DEFAULT_TIMEOUT = 300.0
+DEFAULT_TIMEOUT = 300.0  # RFC 5321 section 4.5.3.2.7
 
 
-def read_idle_timeout(environment: Environment, control: bytes = b"timeoutsmtpd") -> float:
+def read_idle_timeout(
+    environment: Environment, control: bytes = b"timeoutsmtpd", default: float = DEFAULT_TIMEOUT
+) -> float:
     """Return the seconds that a client has to say something; raises `TemporaryFailure` for what is no number."""
-    return environment.seconds(b"OFMIPD_TIMEOUT", DEFAULT_TIMEOUT, control=control)
+    return environment.seconds(b"OFMIPD_TIMEOUT", default, control=control)
 
 
 def read_errors(environment: Environment) -> int:
