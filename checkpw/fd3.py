@@ -41,12 +41,15 @@ def read_record() -> bytes:
 def is_unread() -> bool:
     """Tell whether descriptor 3 is a pipe that nobody has read to its end; what is in it stays there.
 
-    One that has still to be written to is that, too: whoever fills it may be slower than we are.
+    One that has still to be written to is that, too: whoever fills it may be slower than we are. The writing end of a
+    pipe is somebody else's, and not that.
     """
-    import select  # checkers read and do not ask
+    import fcntl  # checkers read and do not ask
+    import select
 
     try:
         is_pipe = posix.fstat(DESCRIPTOR).st_mode & KIND_OF_FILE == FIFO
+        is_pipe = is_pipe and not fcntl.fcntl(DESCRIPTOR, fcntl.F_GETFL) & posix.O_WRONLY
     except OSError:
         return False
     record = select.poll()

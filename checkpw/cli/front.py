@@ -32,7 +32,7 @@ def demand_checker() -> None:
     from checkpw import fd3
 
     if fd3.is_unread():
-        raise TemporaryFailure("login and password are still on descriptor 3: there is no checker in the chain")
+        raise TemporaryFailure("descriptor 3 was not read to its end: by no checker, or by one that does not read it")
 
 
 def say_last(words: bytes) -> None:

@@ -23,7 +23,7 @@ from checkpw.budget import Budget
 from checkpw.cli import exits, settings, verification
 from checkpw.cli.relaying import CONNECT_TIMEOUT, next_hop, open_relay
 from checkpw.cli.shared import read_checker_timeout, read_queue_timeout
-from checkpw.errors import TemporaryFailure
+from checkpw.errors import CheckpwError, TemporaryFailure
 from checkpw.logline import render
 from checkpw.operations import OPENER, VERIFIER
 from checkpw.queue.nexthop import local_dialer
@@ -128,7 +128,6 @@ class Parts:
                 self._relay = self._door = open_relay(environment, self._hop, wishes.hostname, dial)
             except OSError as error:
                 raise TemporaryFailure(f"unable to read certificates for the next hop: {error.strerror}") from None
-        self._context = certificates.load(wishes.certificates) if wishes.certificates else None
         for line in certificates.expiring(wishes.certificates, time.time()):
             _log("warning", line)
         self._new_loop = _loop_factory(wishes.options["loop"])
@@ -137,9 +136,14 @@ class Parts:
                 import checkpw.service.metrics  # noqa: F401  now, while there are files
             except ImportError:
                 raise TemporaryFailure("prometheus_client is not installed: want checkpw[metrics]") from None
-        # Last, so that settings which make no sense leave nothing open in the supervisor.
-        self._names: Names | None = settings.open_names(wishes.name_cdb)
-        self._key = tickets.shared_key()
+        # Last, so that settings which make no sense leave nothing open in the supervisor, and no keys.
+        self._context = certificates.load(wishes.certificates) if wishes.certificates else None
+        try:
+            self._names: Names | None = settings.open_names(wishes.name_cdb)
+            self._key = tickets.shared_key()
+        except CheckpwError:
+            self._let_go_of_keys()
+            raise
 
     def close(self) -> None:
         """Have nothing of this generation in a process that is none of it."""

@@ -55,11 +55,13 @@ class Wishes:
                 self.environ[name.encode()] = b"1" if value is True else os.fsencode(str(value))
         self.workers: int = options["workers"] or len(os.sched_getaffinity(0))
         self.drain_time: float = options["drain_time"]
-        name_cdb, self.hostname, self.checker = settings.read_arguments(
-            [os.fsencode(word) for word in options["arguments"]]
-        )
+        name_cdb, self.hostname, checker = settings.read_arguments([os.fsencode(word) for word in options["arguments"]])
         # Paths are relative to where we are now: qmail's door changes the directory, and SIGHUP comes later.
         self.name_cdb = name_cdb and os.path.abspath(name_cdb)
+        self.checker = [os.path.abspath(word) if b"/" in word else word for word in checker[:1]] + checker[1:]
+        for variable in (b"CONTROLDIR", b"OFMIPD_QMAIL"):
+            if place := self.environ.get(variable):
+                self.environ[variable] = os.path.abspath(place)
         self.launcher = os.path.abspath(os.fsencode(sys.argv[0]))
         self.certificates = self._certificates(options["tls_cert"], options["tls_key"])
         try:

@@ -123,6 +123,26 @@ def test_paths_are_relative_to_where_the_server_was_started(site, programs, scri
         server.reload()
 
 
+def test_controls_and_checkers_are_relative_to_that_place_too(site, script):
+    """They are what they were at the start after a reload as well."""
+    home, controls = site.directory / "qmail", site.directory / "ctl"
+    home.mkdir()
+    controls.mkdir()
+    (controls / "databytes").write_text("100000\n", encoding="ascii")
+    script("checker", "exit 0", site.directory)
+    server = site.serve(
+        arguments=("", "mail.example", "./checker", "true"),
+        door="",
+        environ={"OFMIPD_QMAIL": "qmail", "CONTROLDIR": "ctl", "QMAILQUEUE": "/bin/false"},
+        cwd=site.directory,
+    )
+    for _ in range(2):
+        with Client(server.place) as client:
+            assert b"250-SIZE 100000\r\n" in client.hello()
+            assert client.login().startswith(b"235 ")
+        server.reload()
+
+
 BREAKAGES = {
     "a certificate that is gone": lambda site, place: place.unlink(),
     "a certificate of nonsense": lambda site, place: place.write_bytes(b"\xff\0nonsense"),
